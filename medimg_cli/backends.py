@@ -1,0 +1,515 @@
+"""Lazy access to the voxels of one image: the contract, and the four backends that everything is made of.
+
+The contract of a :class:`Backend`:
+
+- ``header`` never reads voxels.
+- ``read(region, raw=...)`` returns a fresh, writable array of exactly the asked shape. A region is four non-empty
+  ranges on (C, I, J, K), clipped to the shape, with steps of any sign. ``raw=True`` gives stored numbers, native byte
+  order, dtype ``header.dtype``; ``raw=False`` gives values, ``stored * slope + inter`` of dtype
+  ``header.value_dtype``, or the stored numbers where nothing scales. Missing bytes raise; nothing is ever padded.
+- ``blocks(layout, raw=..., max_bytes=...)`` yields each byte of the image once, in the order, dtype and byte order of
+  ``layout``, in fresh buffers that the receiver may keep. Length and checksum of the source have been verified before
+  the last one is yielded.
+- A backend is reentrant, holds no open file and no lock of its own, and pickles where its source does.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, product
+from math import prod
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from medimg_cli.errors import FormatError, GeometryError, TruncatedError
+from medimg_cli.storage.source import Cursor, EncodedSource
+from medimg_cli.storage.stored import Layout, Region, StoredArray, whole
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from medimg_cli.header import Header
+
+__all__ = ["ArrayBackend", "Backend", "FramesBackend", "StoredBackend", "ViewBackend", "compose", "view"]
+
+#: Bytes of one block of a stream that has to be rearranged.
+BLOCK = 1 << 24
+#: Unwanted bytes between two wanted ones that are read along: a page is read in any case.
+GAP = 1 << 12
+#: Bytes that one read of scattered voxels spans at most.
+SPAN = 1 << 23
+
+Buffer = Any
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Lazy access to one stored image; the module's text is the contract."""
+
+    @property
+    def header(self) -> Header: ...
+
+    def read(self, region: Region, *, raw: bool = False) -> np.ndarray[Any, Any]: ...
+
+    def blocks(self, layout: Layout, *, raw: bool = True, max_bytes: int = BLOCK) -> Iterator[Buffer]: ...
+
+
+def numpy_dtype(name: str, byte_order: str = "native") -> np.dtype[Any]:
+    """Return NumPy's dtype of one of our names in a byte order."""
+    import numpy as np
+
+    if name in ("float128", "complex256"):
+        dtype = np.dtype(np.longdouble if name == "float128" else np.clongdouble)
+    else:
+        dtype = np.dtype(name)
+    return dtype.newbyteorder({"little": "<", "big": ">", "native": "="}[byte_order])
+
+
+def scale(array: np.ndarray[Any, Any], header: Header) -> np.ndarray[Any, Any]:
+    """Turn stored numbers into values: ``stored * slope + inter`` in dtype ``header.value_dtype``."""
+    if not header.scaled:
+        return array
+    values = array.astype(numpy_dtype(header.value_dtype))
+    values *= values.dtype.type(header.slope)
+    if header.inter:
+        values += values.dtype.type(header.inter)
+    return values
+
+
+def check_region(region: Region, shape: Sequence[int]) -> None:
+    """Refuse a region that is empty or leaves the image.
+
+    Raises
+    ------
+    GeometryError
+        If a range is empty or reaches outside ``shape``.
+    """
+    for span, size in zip(region, shape, strict=True):
+        if not span or min(span[0], span[-1]) < 0 or max(span[0], span[-1]) >= size:
+            raise GeometryError(f"region {tuple(region)} is empty or leaves the image {tuple(shape)}")
+
+
+def compose(outer: range, inner: range) -> range:
+    """Return the part ``inner`` of the positions ``outer``.
+
+    >>> compose(range(10, 0, -2), range(1, 4, 2))
+    range(8, 0, -4)
+    """
+    return outer[inner.start : None if inner.stop < 0 else inner.stop : inner.step]
+
+
+class ArrayBackend:
+    """An image in memory.
+
+    Parameters
+    ----------
+    array : numpy.ndarray, (C, I, J, K)
+        Stored numbers; not copied.
+    header : Header
+        Its dtype is the array's.
+    """
+
+    def __init__(self, array: np.ndarray[Any, Any], header: Header) -> None:
+        self.array, self.header = array, header
+
+    def read(self, region: Region, *, raw: bool = False) -> np.ndarray[Any, Any]:
+        check_region(region, self.array.shape)
+        index = tuple(slice(r.start, r.stop if r.stop >= 0 else None, r.step) for r in region)
+        part = self.array[index]
+        return part.copy(order="K") if raw or not self.header.scaled else scale(part, self.header)
+
+    def blocks(self, layout: Layout, *, raw: bool = True, max_bytes: int = BLOCK) -> Iterator[Buffer]:
+        yield from blocks_by_region(self, layout, raw=raw, max_bytes=max_bytes)
+
+    def viewed(self, channels: range, axes: Sequence[tuple[int, range]], header: Header) -> ArrayBackend:
+        """Return a part, permuted, as a view of the same memory."""
+        index: list[slice] = [_slice(channels), *(slice(None),) * 3]
+        for axis, span in axes:
+            index[axis + 1] = _slice(span)
+        part = self.array[tuple(index)].transpose(0, *(axis + 1 for axis, _ in axes))
+        return ArrayBackend(part, header)
+
+
+def _slice(span: range) -> slice:
+    return slice(span.start, span.stop if span.stop >= 0 else None, span.step)
+
+
+class StoredBackend:
+    """An image whose voxels lie in a source of bytes as a strided array.
+
+    Parameters
+    ----------
+    stored : StoredArray
+    header : Header
+    problem : str, optional
+        Why the voxels cannot be read although the header can: raised by whatever needs them.
+    """
+
+    def __init__(self, stored: StoredArray, header: Header, problem: str | None = None) -> None:
+        self.stored, self.header, self.problem = stored, header, problem
+
+    def shortage(self) -> str | None:
+        """Say why the voxels cannot all be there, or None if nothing speaks against it; reads nothing."""
+        return self.problem or self.stored.shortage()
+
+    def check(self) -> None:
+        """Refuse to read where the voxels cannot all be there.
+
+        Raises
+        ------
+        TruncatedError, FormatError
+            If the source is too short or the header contradicts itself.
+        """
+        if self.problem is not None:
+            raise FormatError(self.problem, path=self.stored.source.name)
+        self.stored.check()
+
+    def read(self, region: Region, *, raw: bool = False) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        check_region(region, self.header.shape)
+        self.check()
+        layout = self.stored.layout
+        order = sorted(range(3), key=lambda a: abs(layout.strides[a]))  # memory order of the result: that of the file
+        channel_stride = layout.merged_channels()[0][1] if layout.merged_channels() else 0
+        place = sum(abs(channel_stride) > abs(layout.strides[a]) for a in order) if channel_stride else 3
+        axes = [a + 1 for a in order]
+        axes.insert(place, 0)
+        out = np.empty([len(region[a]) for a in reversed(axes)], numpy_dtype(layout.dtype))
+        out = out.transpose([3 - axes.index(a) for a in range(4)])
+        complete = region == whole(self.header.shape)
+        with self._cursor(complete) as cursor:
+            self._fill(cursor, region, out)
+            if complete:
+                cursor.verify()
+        return out if raw else scale(out, self.header)
+
+    def _cursor(self, complete: bool) -> Cursor:
+        source = self.stored.source
+        return source.random_cursor() if isinstance(source, EncodedSource) and not complete else source.cursor()
+
+    def viewed(self, channels: range, axes: Sequence[tuple[int, range]], header: Header) -> StoredBackend | None:
+        """Return a part, permuted, or None where strides cannot say it."""
+        stored = self.stored.view(channels, axes)
+        return None if stored is None else StoredBackend(stored, header, self.problem)
+
+    def blocks(self, layout: Layout, *, raw: bool = True, max_bytes: int = BLOCK) -> Iterator[Buffer]:
+        self.check()
+        mine = self.stored.layout
+        as_stored = (raw or not self.header.scaled) and mine.dtype == layout.dtype and mine.same_order(layout)
+        if as_stored and mine.is_packed():
+            swap = mine.byte_order != layout.byte_order and mine.itemsize > 1
+            yield from _held_back(self._bytes(swap, max_bytes))
+        else:
+            yield from _held_back(self._slabs(layout, raw, max_bytes))
+
+    def _bytes(self, swap: bool, max_bytes: int) -> Iterator[Buffer]:
+        """Yield the bytes as they lie, swapped where asked."""
+        wanted = self.stored.layout.nbytes
+        carry = b""
+        with self.stored.source.cursor() as cursor:
+            for chunk in cursor.chunks(self.stored.offset, wanted):
+                wanted -= len(chunk)
+                if swap:
+                    joined = carry + bytes(chunk)
+                    whole_items = len(joined) - len(joined) % self.stored.layout.itemsize
+                    carry, chunk = joined[whole_items:], _swapped(joined[:whole_items], self.stored.layout.dtype)
+                if chunk:
+                    yield chunk
+            if wanted or carry:
+                raise self._short(wanted)
+            cursor.verify()
+
+    def _short(self, missing: int) -> TruncatedError:
+        return TruncatedError(
+            f"truncated: {missing} bytes of voxels are missing", path=self.stored.source.name, hint="get the file again"
+        )
+
+    def _slabs(self, layout: Layout, raw: bool, max_bytes: int) -> Iterator[Buffer]:
+        """Yield the bytes of another layout, slab by slab along its slowest axis."""
+        import numpy as np
+
+        convert = not raw and self.header.scaled
+        with self.stored.source.cursor() as cursor:
+            for memory, parts in slabs(layout, max_bytes):
+                for region, target in parts:
+                    if convert:
+                        part = np.empty(target.shape, numpy_dtype(self.stored.layout.dtype))
+                        self._fill(cursor, region, part)
+                        target[...] = scale(part, self.header)
+                    else:
+                        self._fill(cursor, region, target)
+                yield memory
+            cursor.verify()
+
+    def _fill(self, cursor: Cursor, region: Region, out: np.ndarray[Any, Any]) -> None:
+        """Read a region into ``out``, of any strides, converting to its dtype and byte order."""
+        merged = self.stored.layout.merged_channels()
+        if len(merged) <= 1:
+            self._fill_box(cursor, self.stored.offset, merged[0][1] if merged else 0, region, out)
+            return
+        for n, channel in enumerate(region[0]):
+            offset, rest = self.stored.offset, channel
+            for size, stride in merged:
+                offset, rest = offset + rest % size * stride, rest // size
+            self._fill_box(cursor, offset, 0, (range(1), *region[1:]), out[n : n + 1])
+
+    def _fill_box(
+        self, cursor: Cursor, offset: int, channel_stride: int, region: Region, out: np.ndarray[Any, Any]
+    ) -> None:
+        """Read a strided box: runs with small gaps between them in one read, others one by one, in ascending order."""
+        layout = self.stored.layout
+        axes = []  # (bytes from one wanted value to the next, how many, axis of out, whether it runs backwards)
+        for axis, (stride, span) in enumerate(zip((channel_stride, *layout.strides), region, strict=True)):
+            offset += span.start * stride
+            step = stride * span.step
+            if step < 0:
+                offset += step * (len(span) - 1)
+            if len(span) > 1:
+                axes.append((abs(step), len(span), axis, step < 0))
+        axes.sort(reverse=True)
+        backwards = tuple(slice(None, None, -1) if any(a[2] == n and a[3] for a in axes) else slice(None) for n in range(4))
+        out = out[backwards]
+        outer, inner, span_bytes = _split(axes, layout.itemsize)
+        sizes = [size for _, size, _, _ in outer]
+        for position in product(*(range(size) for size in sizes)):
+            where = offset + sum(p * axis[0] for p, axis in zip(position, outer, strict=True))
+            index: list[Any] = [slice(None)] * 4
+            for p, axis in zip(position, outer, strict=True):
+                index[axis[2]] = slice(p, p + 1)
+            self._fill_run(cursor, where, inner, span_bytes, out[tuple(index)])
+
+    def _fill_run(
+        self, cursor: Cursor, offset: int, axes: list[tuple[int, int, int, bool]], span_bytes: int, out: Any
+    ) -> None:
+        """Read one span of bytes, in pieces where it is long, and pick the wanted values out of it."""
+        import numpy as np
+
+        item = numpy_dtype(self.stored.layout.dtype, self.stored.layout.byte_order)
+        native = out.dtype == item.newbyteorder("=")
+        if native and _is_contiguous(out, axes, item.itemsize):
+            flat = np.lib.stride_tricks.as_strided(out, (out.size,), (item.itemsize,))
+            self._exactly(cursor, offset, memoryview(flat.view(np.uint8)))
+            if item != out.dtype:
+                out.byteswap(inplace=True)
+            return
+        pieces = 1 if not axes else min(axes[0][1], -(-span_bytes // SPAN))
+        per_piece = axes[0][1] if pieces == 1 and axes else (-(-axes[0][1] // pieces) if axes else 1)
+        for start in range(0, axes[0][1] if axes else 1, per_piece):
+            sizes, strides, part = [1] * 4, [0] * 4, out
+            for n, (step, size, axis, _) in enumerate(axes):
+                count = min(per_piece, size - start) if n == 0 else size
+                sizes[axis], strides[axis] = count, step
+                if n == 0:
+                    part = out[tuple(slice(start, start + count) if a == axis else slice(None) for a in range(4))]
+            reach = sum((n - 1) * s for n, s in zip(sizes, strides, strict=True)) + item.itemsize
+            buffer = bytearray(reach)
+            self._exactly(cursor, offset + start * (axes[0][0] if axes else 0), memoryview(buffer))
+            part[...] = np.ndarray(sizes, item, buffer, 0, strides)
+
+    def _exactly(self, cursor: Cursor, offset: int, target: memoryview) -> None:
+        got = cursor.readinto(offset, target)
+        if got != len(target):
+            raise self._short(len(target) - got)
+
+
+def _split(
+    axes: list[tuple[int, int, int, bool]], itemsize: int
+) -> tuple[list[tuple[int, int, int, bool]], list[tuple[int, int, int, bool]], int]:
+    """Split axes, slowest first, into those to step through and those to read in one span; and the bytes of that span."""
+    reach, cut = itemsize, len(axes)
+    for n in range(len(axes) - 1, -1, -1):
+        step, size, _, _ = axes[n]
+        if step - reach > GAP:
+            break
+        reach, cut = reach + step * (size - 1), n
+    return axes[:cut], axes[cut:], reach
+
+
+def _is_contiguous(out: Any, axes: list[tuple[int, int, int, bool]], itemsize: int) -> bool:
+    """Tell whether ``out`` lies in memory exactly as the span of ``axes`` does in the file, without gaps."""
+    step = itemsize
+    for stride, size, axis, _ in reversed(axes):
+        if stride != step or out.strides[axis] != step:
+            return False
+        step *= size
+    return True
+
+
+def _swapped(data: bytes, dtype: str) -> bytes:
+    """Return values of a dtype with their bytes in the other order."""
+    size = {"complex64": 4, "complex128": 8, "complex256": 16}.get(dtype) or int(dtype.lstrip("abcdefilnoptux")) // 8
+    if size == 16:
+        import numpy as np
+
+        return np.frombuffer(data, "V16").view("u1").reshape(-1, 16)[:, ::-1].tobytes()
+    import array
+
+    values = array.array({2: "H", 4: "I", 8: "Q"}[size], data)
+    values.byteswap()
+    return values.tobytes()
+
+
+def _held_back(pieces: Iterator[Buffer]) -> Iterator[Buffer]:
+    """Yield each piece when the next one is there, so that an error at the end comes before the last piece."""
+    last = None
+    for piece in pieces:
+        if last is not None:
+            yield last
+        last = piece
+    if last is not None:
+        yield last
+
+
+def slabs(layout: Layout, max_bytes: int) -> Iterator[tuple[Buffer, list[tuple[Region, Any]]]]:
+    """Yield empty buffers that follow each other in the bytes of a packed layout, with what belongs into them.
+
+    Parameters
+    ----------
+    layout : Layout
+        Packed: no gaps, positive strides; channels in one axis or several.
+    max_bytes : int
+        Size of a buffer at most, if one value fits.
+
+    Yields
+    ------
+    buffer : memoryview
+        The bytes of the slab.
+    parts : list of (region, array)
+        Views (C, I, J, K) of the buffer and the regions of the image that fill them.
+    """
+    merged = layout.merged_channels()
+    spatial = zip(layout.strides, layout.shape[1:], range(3), strict=True)
+    channels = ((stride, size, 3 + n) for n, (size, stride) in enumerate(merged))
+    axes = sorted((axis for axis in (*spatial, *channels) if axis[1] > 1), reverse=True)  # slowest first
+    cut = 0  # axes before it are stepped through one by one, axis `cut` in groups
+    while cut < len(axes) and axes[cut][0] > max(max_bytes, layout.itemsize):
+        cut += 1
+    group = max(1, max_bytes // axes[cut][0]) if cut < len(axes) else 1
+    steps = [1] * cut + [group] * (cut < len(axes))
+    for starts in product(*(range(0, axes[n][1], step) for n, step in enumerate(steps))):
+        box = [range(n) for n in (*layout.shape[1:], *(size for size, _ in merged))]
+        for start, (_, size, axis), step in zip(starts, axes, steps, strict=False):
+            box[axis] = range(start, min(start + step, size))
+        yield _slab(layout, box, [axis for _, _, axis in axes])
+
+
+def _slab(layout: Layout, box: list[range], order: list[int]) -> tuple[Buffer, list[tuple[Region, Any]]]:
+    """Return a buffer for a box of (I, J, K, *channel axes) and the parts that fill it."""
+    import numpy as np
+
+    order = [axis for axis in range(len(box)) if axis not in order] + order
+    memory = np.empty([len(box[axis]) for axis in order], numpy_dtype(layout.dtype, layout.byte_order))
+    cells = memory.transpose([order.index(axis) for axis in range(len(box))])
+    sizes = [size for size, _ in layout.merged_channels()]
+    runs, first = box[3:4] or [range(1)], 0
+    parts = []
+    for rest in product(*(range(len(span)) for span in box[4:])):
+        first = sum(box[4 + n][p] * prod(sizes[: n + 1]) for n, p in enumerate(rest))
+        part = cells[(..., *rest)] if rest else cells
+        part = np.moveaxis(part, 3, 0) if part.ndim == 4 else part[np.newaxis]
+        channels = range(first + runs[0].start, first + runs[0].stop)
+        parts.append(((channels, box[0], box[1], box[2]), part))
+    return memory.reshape(-1).view(np.uint8).data, parts
+
+
+def blocks_by_region(backend: Backend, layout: Layout, *, raw: bool, max_bytes: int) -> Iterator[Buffer]:
+    """Yield the blocks of a layout from any backend that can read regions."""
+    for memory, parts in slabs(layout, max_bytes):
+        for region, target in parts:
+            target[...] = backend.read(region, raw=raw)
+        yield memory
+
+
+class FramesBackend:
+    """Several images behind one another along channels or along K.
+
+    Parameters
+    ----------
+    frames : sequence of Backend
+        Same shape on all other axes, same stored dtype.
+    header : Header
+        Of the whole; where frames scale differently, its slope is None, its dtype that of the values.
+    axis : int
+        0 for channels, 3 for K.
+    scaled : bool
+        Whether the frames' values, not their stored numbers, are the stored numbers of the whole.
+    """
+
+    def __init__(self, frames: Sequence[Backend], header: Header, *, axis: int = 0, scaled: bool = False) -> None:
+        self.frames, self.header, self.axis, self.scaled = tuple(frames), header, axis, scaled
+        self._starts = [0, *accumulate(frame.header.shape[axis] for frame in self.frames)][:-1]
+
+    def read(self, region: Region, *, raw: bool = False) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        check_region(region, self.header.shape)
+        out = np.empty([len(r) for r in region], numpy_dtype(self.header.dtype))
+        wanted, done = region[self.axis], 0
+        while done < len(wanted):
+            which = bisect_right(self._starts, wanted[done]) - 1
+            start = self._starts[which]
+            inside = range(start, start + self.frames[which].header.shape[self.axis])
+            count = next((n for n, w in enumerate(wanted[done:]) if w not in inside), len(wanted) - done)
+            first = wanted[done] - start
+            part, target = list(region), [slice(None)] * 4
+            part[self.axis] = range(first, first + wanted.step * count, wanted.step)
+            target[self.axis] = slice(done, done + count)
+            out[tuple(target)] = self.frames[which].read((part[0], part[1], part[2], part[3]), raw=not self.scaled)
+            done += count
+        return out if raw else scale(out, self.header)
+
+    def blocks(self, layout: Layout, *, raw: bool = True, max_bytes: int = BLOCK) -> Iterator[Buffer]:
+        yield from blocks_by_region(self, layout, raw=raw, max_bytes=max_bytes)
+
+
+class ViewBackend:
+    """A part of another backend, its spatial axes permuted.
+
+    Parameters
+    ----------
+    base : Backend
+    channels : range
+        Channels of ``base``.
+    axes : sequence of (old axis, range)
+        Per new spatial axis the axis of ``base`` (0, 1, 2) and the voxels on it.
+    header : Header
+        Of the part.
+    """
+
+    def __init__(self, base: Backend, channels: range, axes: Sequence[tuple[int, range]], header: Header) -> None:
+        self.base, self.channels, self.axes, self.header = base, channels, tuple(axes), header
+
+    def read(self, region: Region, *, raw: bool = False) -> np.ndarray[Any, Any]:
+        check_region(region, self.header.shape)
+        part = [compose(self.channels, region[0]), range(1), range(1), range(1)]
+        for new, (old, span) in enumerate(self.axes):
+            part[old + 1] = compose(span, region[new + 1])
+        data = self.base.read((part[0], part[1], part[2], part[3]), raw=raw)
+        return data.transpose(0, *(old + 1 for old, _ in self.axes))
+
+    def blocks(self, layout: Layout, *, raw: bool = True, max_bytes: int = BLOCK) -> Iterator[Buffer]:
+        yield from blocks_by_region(self, layout, raw=raw, max_bytes=max_bytes)
+
+    def viewed(self, channels: range, axes: Sequence[tuple[int, range]], header: Header) -> Backend:
+        """Return a part of this part, directly on the base."""
+        chain = tuple((self.axes[axis][0], compose(self.axes[axis][1], span)) for axis, span in axes)
+        return view(self.base, compose(self.channels, channels), chain, header)
+
+
+def view(backend: Backend, channels: range, axes: Sequence[tuple[int, range]], header: Header) -> Backend:
+    """Return a part of a backend, lazily, in the cheapest form.
+
+    Parameters
+    ----------
+    backend : Backend
+    channels : range
+        Channels to keep.
+    axes : sequence of (old axis, range)
+        Per new spatial axis the old axis (0, 1, 2) and the voxels on it.
+    header : Header
+        Of the part; the caller has moved its geometry.
+    """
+    viewed = getattr(backend, "viewed", None)
+    found = viewed(channels, axes, header) if viewed is not None else None
+    return found if found is not None else ViewBackend(backend, channels, axes, header)

@@ -1,0 +1,310 @@
+"""The formats: one row each, and the one way in.
+
+A codec is a module with ``open(source, compression) -> Backend``, which reads the header and no voxels. One that writes has
+``fit(header, name) -> Header``, what would come back from a file of that name, and either ``encode(header, name, level) ->
+Encoded`` (see :mod:`medimg_cli.formats.writing`) or ``write_file(path, name, backend, header, level)`` for formats that a
+foreign library writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from medimg_cli.errors import FormatError, MissingExtraError, NotFoundError, UnsupportedError, UsageError
+from medimg_cli.storage.codecs import CODECS, codec_of_magic
+from medimg_cli.storage.source import HEAD, ByteSource, EncodedSource, open_source
+
+if TYPE_CHECKING:
+    from medimg_cli.backends import Backend
+    from medimg_cli.header import Header
+
+__all__ = ["FORMATS", "Format", "find_format", "format_for_output", "open_backend", "read_header", "split_suffix"]
+
+
+class Format(NamedTuple):
+    """One row: how a format is called, recognised, and where its codec is.
+
+    Parameters
+    ----------
+    name, title : str
+        Short name; the name that people know.
+    suffixes : tuple of str
+        Lower case; the first is the usual one.
+    module : str
+        Where the codec is; imported when a file of the format is met.
+    magic : tuple of (offset, bytes)
+        Any of them marks a file of this format. Empty: only the suffix tells.
+    reads, writes : bool
+    through : str
+        Whose code does it: "medimg" or a library.
+    compressed : bool
+        Whether ``.gz``, ``.bz2`` and ``.zst`` may follow the suffix.
+    extra : str
+        The extra to install for it; "" where the core has all.
+    planned : str
+        Why files of this kind cannot be read yet; "" where they can.
+    """
+
+    name: str
+    title: str
+    suffixes: tuple[str, ...]
+    module: str
+    magic: tuple[tuple[int, bytes], ...] = ()
+    reads: bool = True
+    writes: bool = False
+    through: str = "medimg"
+    compressed: bool = False
+    extra: str = ""
+    planned: str = ""
+
+
+_HERE = "medimg_cli.formats."
+
+FORMATS: tuple[Format, ...] = (
+    Format("nifti1", "NIfTI-1", (".nii", ".hdr", ".img"), _HERE + "nifti",
+           ((344, b"n+1\0"), (344, b"ni1\0")), writes=True, compressed=True),
+    Format("nifti2", "NIfTI-2", (".nii", ".hdr", ".img"), _HERE + "nifti",
+           ((4, b"n+2\0"), (4, b"ni2\0")), writes=True, compressed=True),
+    Format("analyze", "Analyze 7.5", (".hdr", ".img"), _HERE + "analyze",
+           ((0, b"\x5c\x01\0\0"), (0, b"\0\0\x01\x5c")), compressed=True),
+    Format("mgh", "FreeSurfer MGH/MGZ", (".mgz", ".mgh"), _HERE + "mgh", ((0, b"\0\0\0\x01"),), writes=True, compressed=True),
+    Format("nrrd", "NRRD", (".nrrd", ".nhdr"), _HERE + "nrrd", ((0, b"NRRD000"),), writes=True),
+    Format("metaimage", "MetaImage", (".mha", ".mhd"), _HERE + "metaimage",
+           ((0, b"ObjectType"), (0, b"NDims")), writes=True),
+    Format("mif", "MRtrix MIF", (".mif", ".mih"), _HERE + "mif", ((0, b"mrtrix image"),), writes=True, compressed=True),
+    Format("npy", "NumPy array", (".npy",), _HERE + "npy", ((0, b"\x93NUMPY"),), writes=True, through="NumPy"),
+    Format("npz", "NumPy archive", (".npz",), _HERE + "npy", ((0, b"PK\x03\x04"),), writes=True, through="NumPy"),
+    Format("minc1", "MINC 1", (".mnc",), _HERE + "through_nibabel", ((0, b"CDF\x01"), (0, b"CDF\x02")), through="nibabel"),
+    Format("minc2", "MINC 2", (".mnc",), _HERE + "through_nibabel", ((0, b"\x89HDF\r\n\x1a\n"),), through="nibabel", extra="minc"),
+    Format("parrec", "Philips PAR/REC", (".par", ".rec"), _HERE + "through_nibabel",
+           ((0, b"# === DATA DESCRIPTION FILE"),), through="nibabel"),
+    Format("afni", "AFNI HEAD/BRIK", (".head", ".brik"), _HERE + "through_nibabel", (), through="nibabel", compressed=True),
+    Format("gipl", "GIPL", (".gipl",), _HERE + "through_simpleitk",
+           ((252, b"\xef\xff\xe9\xb0"), (252, b"\x2a\xe3\x89\xb8")), writes=True, through="SimpleITK", compressed=True),
+    Format("vtk", "VTK structured points", (".vtk",), _HERE + "through_simpleitk",
+           ((0, b"# vtk DataFile"),), writes=True, through="SimpleITK"),
+    Format("hdf5", "ITK HDF5", (".hdf5", ".h5", ".hdf"), _HERE + "through_simpleitk",
+           ((0, b"\x89HDF\r\n\x1a\n"),), writes=True, through="SimpleITK"),
+    Format("tiff", "TIFF", (".tif", ".tiff"), _HERE + "through_simpleitk",
+           ((0, b"II*\0"), (0, b"MM\0*")), writes=True, through="SimpleITK"),
+    Format("png", "PNG", (".png",), _HERE + "pictures", ((0, b"\x89PNG\r\n\x1a\n"),), writes=True, through="Pillow"),
+    Format("jpeg", "JPEG", (".jpg", ".jpeg"), _HERE + "pictures", ((0, b"\xff\xd8\xff"),), writes=True, through="Pillow"),
+    Format("bmp", "BMP", (".bmp",), _HERE + "pictures", ((0, b"BM"),), writes=True, through="Pillow"),
+    Format("dicom", "DICOM", (".dcm", ".ima", ".dicom"), "", ((128, b"DICM"),), reads=False, through="pydicom",
+           planned="DICOM is not readable in this version"),
+    Format("zarr", "NIfTI-Zarr, OME-Zarr", (".zarr",), "", (), reads=False, through="zarr",
+           planned="Zarr stores are not readable in this version"),
+)  # fmt: skip
+
+_COMPRESSED = {row.suffix: row.name for row in CODECS.values() if row.suffix}
+
+
+def split_suffix(name: str) -> tuple[str, str, str | None]:
+    """Split a file name into stem, suffix of the format and compression.
+
+    >>> split_suffix("a/T1.v2.NII.GZ")
+    ('a/T1.v2', '.nii', 'gzip')
+    >>> split_suffix("brain.mgz"), split_suffix("out.seg.nrrd")
+    (('brain', '.mgz', None), ('out.seg', '.nrrd', None))
+    """
+    folder, slash, base = name.rpartition("/")
+    compression = None
+    for suffix, codec in _COMPRESSED.items():
+        if base.lower().endswith(suffix):
+            base, compression = base[: -len(suffix)], codec
+            break
+    stem, dot, ending = base.rpartition(".")
+    if not dot:
+        stem, ending = base, ""
+    return folder + slash + stem, (dot + ending).lower(), compression
+
+
+def find_format(name: str) -> Format:
+    """Return a row by its name.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    for row in FORMATS:
+        if row.name == name:
+            return row
+    raise UsageError(f"there is no format '{name}'", hint="see: medimg formats")
+
+
+def format_for_output(name: str) -> Format:
+    """Return the row that writes files of a name.
+
+    Raises
+    ------
+    UsageError
+        If no format has its suffix, or the one that has it is read only.
+    """
+    _, suffix, compression = split_suffix(name)
+    rows = [row for row in FORMATS if suffix in row.suffixes]
+    if not rows:
+        shown = suffix or "no suffix"
+        raise UsageError(f"no format is written to files with {shown}", path=name, hint="see: medimg formats")
+    for row in rows:
+        if row.writes and (compression is None or row.compressed):
+            return row
+    if rows[0].writes:
+        raise UsageError(f"{rows[0].title} has no compressed files of this name", path=name, hint="see: medimg formats")
+    reason = rows[0].planned or f"{rows[0].title} is read only"
+    raise UsageError(reason, path=name, hint="see: medimg formats")
+
+
+def codec_module(row: Format) -> Any:
+    """Import the codec of a row.
+
+    Raises
+    ------
+    UnsupportedError
+        If files of this kind cannot be read yet.
+    MissingExtraError
+        If a library that it needs is not installed.
+    """
+    if row.planned:
+        raise UnsupportedError(row.planned)
+    try:
+        return import_module(row.module)
+    except ImportError as error:
+        extra = f"[{row.extra}]" if row.extra else ""
+        raise MissingExtraError(
+            f"{row.title} needs {error.name or 'a library'}", hint=f"pip install 'medimg-cli{extra}'"
+        ) from None
+
+
+def _matches(row: Format, head: bytes) -> bool:
+    return any(head.startswith(magic, offset) for offset, magic in row.magic)
+
+
+def _recognise(head: bytes, suffix: str) -> tuple[Format | None, bool]:
+    """Return the row for the first bytes and the suffix of a file, and whether the bytes vouch for it."""
+    by_magic = [row for row in FORMATS if _matches(row, head)]
+    for row in by_magic:
+        if suffix in row.suffixes:
+            return row, True
+    by_suffix = [row for row in FORMATS if suffix in row.suffixes]
+    for row in by_suffix:
+        if not row.magic:
+            return row, True
+    strong = [row for row in by_magic if max(len(magic) for _, magic in row.magic) > 2 and row.name != "mgh"]
+    if strong and not (by_suffix and strong[0].name == "analyze"):
+        return strong[0], True
+    return (by_suffix[0], False) if by_suffix else (None, False)
+
+
+def open_backend(source: object, *, format: str | None = None, name: str | None = None) -> Backend:
+    """Open an image: read its header, none of its voxels.
+
+    Content decides what it is, the suffix breaks ties, and a mismatch becomes a warning in the header.
+
+    Parameters
+    ----------
+    source : str, path-like, bytes, binary file object or ByteSource
+    format : str, optional
+        Name of a row of ``FORMATS`` that decides instead of the content.
+    name : str, optional
+        Name with a suffix, for bytes and file objects.
+
+    Raises
+    ------
+    FormatError
+        If the content is no image that medimg knows, or its header contradicts itself.
+    UnsupportedError
+        If it is one that this version cannot read.
+    StorageError
+        If it cannot be read.
+    """
+    raw = open_source(source, name=name)
+    try:
+        return _open(raw, format, name or raw.name)
+    except (FormatError, UnsupportedError, MissingExtraError, NotFoundError) as error:
+        raise error.at(raw.name) from None
+
+
+def _open(raw: ByteSource, format: str | None, name: str) -> Backend:
+    head = raw.head(HEAD)
+    if not head:
+        raise FormatError("the file is empty", path=raw.name)
+    _, suffix, promised = split_suffix(name)
+    compression = codec_of_magic(head)
+    warnings = []
+    source = raw
+    if compression is not None:
+        source = EncodedSource(raw, compression)
+        head = source.head(HEAD)
+        if codec_of_magic(head):
+            raise FormatError("is compressed twice", path=raw.name, hint="decompress it once")
+        if compression != promised and suffix not in (".mgz",):
+            warnings.append(f"the content is {compression}-compressed, the name says otherwise")
+    elif promised is not None:
+        warnings.append(f"the name says {promised}, the content is not compressed")
+    row, certain = (find_format(format), True) if format else _recognise(head, suffix)
+    if row is None:
+        raise FormatError("is no image format that medimg knows", path=raw.name, hint="see: medimg formats")
+    if certain and suffix and suffix not in row.suffixes and not format:
+        warnings.append(f"the content is {row.title}, the suffix {suffix} says otherwise")
+    backend: Backend = codec_module(row).open(source, compression)
+    return _finished(backend, row, raw, compression, warnings)
+
+
+def _finished(
+    backend: Any, row: Format, raw: ByteSource, compression: str | None, warnings: Sequence[str]
+) -> Backend:
+    """Add to a header what all formats have in common."""
+    header: Header = backend.header
+    notes = [*warnings]
+    shortage = getattr(backend, "shortage", None)
+    problem = shortage() if shortage is not None else None
+    if problem:
+        notes.append(problem)
+    elif hasattr(backend, "stored") and isinstance(backend.stored.source, EncodedSource):
+        notes.extend(_trailer_doubt(backend.stored.source, backend.stored.span()[1]))
+    backend.header = header.replace(
+        format=header.format or row.name,
+        compression=header.compression or compression,
+        warnings=(*header.warnings, *notes),
+        file_bytes=header.file_bytes if header.file_bytes is not None else raw.size,
+    )
+    result: Backend = backend
+    return result
+
+
+def _trailer_doubt(source: EncodedSource, expected: int) -> list[str]:
+    """Compare the length that the end of a gzip file states (RFC 1952, ISIZE) with what the header needs."""
+    raw = source.base
+    if source.codec != "gzip" or source.start or source.length is not None or raw.size is None:
+        return []
+    trailer = bytearray(4)
+    if raw.size <= HEAD:
+        trailer[:] = raw.head(raw.size)[-4:].ljust(4)
+    else:
+        with raw.cursor() as cursor:
+            cursor.readinto(raw.size - 4, memoryview(trailer))
+    stated = int.from_bytes(trailer, "little")
+    beyond = (stated - expected) & 0xFFFFFFFF
+    if beyond < 1 << 16:  # some formats have a little text behind the voxels
+        return []
+    return [f"the end of the gzip file states {stated} bytes, the header needs {expected}: cut off, or several members"]
+
+
+def read_header(path: object, *, format: str | None = None) -> Header:
+    """Read what a file says about its image, none of its voxels.
+
+    Parameters
+    ----------
+    path : str, path-like, bytes or binary file object
+    format : str, optional
+        Name of a format that decides instead of the content.
+
+    Raises
+    ------
+    MedImgError
+        As :func:`open_backend`.
+    """
+    return open_backend(path, format=format).header

@@ -1,0 +1,199 @@
+"""Writing an image: what fits, what is lost, and the bytes, to a file that appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from medimg_cli.errors import LossError, NotFoundError, StorageError
+from medimg_cli.formats import codec_module, format_for_output, open_backend, split_suffix
+from medimg_cli.header import Difference, Header, differences
+from medimg_cli.storage.atomic import AtomicGroup, StagedFile
+from medimg_cli.storage.compress import open_sink
+from medimg_cli.storage.source import PathSource
+
+if TYPE_CHECKING:
+    from medimg_cli.backends import Backend
+    from medimg_cli.storage.stored import Layout
+
+__all__ = ["Encoded", "losses", "save_backend"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """How a codec lays an image out in one file, or in a data file and a header file.
+
+    Parameters
+    ----------
+    layout : Layout
+        Where the voxels lie, in which dtype and byte order.
+    head, tail : bytes
+        What stands before and behind the voxels in the file that holds them.
+    compression : str or None
+        Codec of that file.
+    head_plain : bool
+        Whether ``head`` stays uncompressed (NRRD, MetaImage) while the voxels are compressed.
+    size_at : (offset, width) or None
+        Where in ``head`` the number of compressed bytes belongs, as decimal text, once it is known.
+    data_name : str or None
+        Name of the file that holds the voxels, where that is not the target itself.
+    header : bytes
+        Content of the header file, where the voxels are in another one; compressed if ``header_compression``.
+    header_compression : str or None
+    """
+
+    layout: Layout
+    head: bytes = b""
+    tail: bytes = b""
+    compression: str | None = None
+    head_plain: bool = False
+    size_at: tuple[int, int] | None = None
+    data_name: str | None = None
+    header: bytes = b""
+    header_compression: str | None = None
+    header_name: str | None = None
+
+
+def losses(header: Header, path: str) -> tuple[Difference, ...]:
+    """Tell what a file of that name cannot hold of an image; nothing is written."""
+    module = codec_module(format_for_output(path))
+    return _lost(header, module.fit(header, path))
+
+
+def _lost(header: Header, fitted: Header) -> tuple[Difference, ...]:
+    """Return the differences in which something was there before: what a format adds is no loss."""
+    return tuple(d for d in differences(header, fitted) if d.before not in (None, "", (), 0) and d.before != {})
+
+
+def save_backend(
+    backend: Backend,
+    path: str,
+    *,
+    level: int | None = None,
+    force: bool = False,
+    strict: bool = False,
+    threads: int | None = None,
+) -> tuple[Difference, ...]:
+    """Write an image to a file and read its header back.
+
+    Parameters
+    ----------
+    backend : Backend
+        The image; its voxels are streamed.
+    path : str
+        Target; its suffix names the format and the compression.
+    level : int, optional
+        Compression level.
+    force : bool
+        Whether an existing file may be replaced; the target may be the source.
+    strict : bool
+        Whether any loss is an error.
+    threads : int, optional
+        Threads for compression.
+
+    Returns
+    -------
+    tuple of Difference
+        What the target could not hold.
+
+    Raises
+    ------
+    LossError
+        If ``strict`` and something would be lost; nothing has been written then.
+    StorageError
+        If the target exists, the disk is full, or the file does not say what was written.
+    """
+    row = format_for_output(path)
+    module = codec_module(row)
+    fitted = module.fit(backend.header, path)
+    lost = _lost(backend.header, fitted)
+    if strict and lost:
+        raise LossError(
+            f"{row.title} cannot hold: " + "; ".join(map(str, lost)), path=path, hint="leave out --strict to accept"
+        )
+    with AtomicGroup(force=force) as group:
+        if hasattr(module, "encode"):
+            _write_encoded(group, module.encode(fitted, path, level), backend, fitted, path, level, threads)
+        else:
+            staged = group.create(path)
+            module.write_file(staged, path, backend, fitted, level)
+        _verify(group, path, fitted, row.name)
+    return lost
+
+
+def _write_encoded(
+    group: AtomicGroup,
+    encoded: Encoded,
+    backend: Backend,
+    fitted: Header,
+    path: str,
+    level: int | None,
+    threads: int | None,
+) -> None:
+    folder = os.path.dirname(path)
+    data_path = os.path.join(folder, encoded.data_name) if encoded.data_name else path
+    staged = group.create(data_path)
+    if encoded.header:  # refuse an existing header before the voxels are written
+        header_file = group.create(os.path.join(folder, encoded.header_name) if encoded.header_name else path)
+    _write_voxels(staged, encoded, backend, fitted, level, threads)
+    if encoded.header:
+        sink = open_sink(header_file.write, encoded.header_compression, level, 1)
+        sink.write(encoded.header)
+        sink.finish()
+
+
+def _write_voxels(
+    staged: StagedFile, encoded: Encoded, backend: Backend, fitted: Header, level: int | None, threads: int | None
+) -> None:
+    raw = not backend.header.scaled or fitted.scaled
+    if encoded.head_plain:
+        staged.write(encoded.head)
+    sink = open_sink(staged.write, encoded.compression, level, threads)
+    try:
+        if encoded.head and not encoded.head_plain:
+            sink.write(encoded.head)
+        for block in backend.blocks(encoded.layout, raw=raw):
+            sink.write(block)
+        if encoded.tail:
+            sink.write(encoded.tail)
+        sink.finish()
+    except BaseException:
+        sink.abort()
+        raise
+    if encoded.size_at is not None:
+        offset, width = encoded.size_at
+        staged.patch(offset, str(staged.written - len(encoded.head)).ljust(width).encode())
+
+
+class _Staged(PathSource):
+    """A file under construction, whose siblings may be under construction, too."""
+
+    __slots__ = ("_others",)
+
+    def __init__(self, path: str, name: str, others: dict[str, str]) -> None:
+        super().__init__(path, name=name)
+        self._others = others
+
+    def sibling(self, name: str) -> PathSource:
+        if name not in self._others:
+            raise NotFoundError(f"its file {name!r} is not being written", path=self.name)
+        return PathSource(self._others[name], name=name)
+
+
+def _verify(group: AtomicGroup, path: str, fitted: Header, format: str) -> None:
+    """Read the header of what was written; it must say what ``fit`` promised."""
+    others = {os.path.basename(file.path): file.readable_path for file in group.files}
+    staged = _Staged(group.files[-1].readable_path, path, others)
+    written: Any = open_backend(staged, format=format).header
+    wrong = differences(fitted, written)
+    problem = next((w for w in written.warnings if w.startswith("truncated")), None)
+    if wrong or problem:
+        what = problem or "; ".join(map(str, wrong))
+        raise StorageError(f"the written header does not read back: {what}", path=path, hint="please report this")
+
+
+def output_compression(path: str) -> str | None:
+    """Return the compression that a file name asks for."""
+    _, suffix, compression = split_suffix(path)
+    return "gzip" if suffix == ".mgz" else compression

@@ -1,0 +1,265 @@
+"""Files that appear whole or not at all.
+
+Bytes go to a nameless file (``O_TMPFILE``) where the file system offers one, else to a hidden file beside the target, and
+take the target's name when all of them are there. Whatever happens before, the file that stood at that name stays. A kill
+at the worst moment leaves one hidden file, which the next run that writes the same target removes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import Any
+
+from medimg_cli.errors import MedImgError, StorageError
+
+__all__ = ["AtomicGroup", "StagedFile"]
+
+
+class StagedFile:
+    """A file under construction.
+
+    Parameters
+    ----------
+    path : str
+        Its name once it is complete. A symbolic link stays one: the file that it points to is replaced.
+    force : bool
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    StorageError
+        If the target exists and ``force`` is False, is no regular file, or its folder is missing or not writable.
+    """
+
+    def __init__(self, path: str, *, force: bool) -> None:
+        self.path, self.force = path, force
+        self.target = os.path.realpath(path) if os.path.islink(path) else path
+        self._folder = os.path.dirname(self.target) or "."
+        self._temporary: str | None = None
+        self.written = 0
+        self._mode = self._existing_mode()
+        self._fd = self._open()
+        if self._mode is not None:
+            os.fchmod(self._fd, self._mode)
+
+    def _existing_mode(self) -> int | None:
+        try:
+            mode = os.stat(self.target).st_mode
+        except OSError:
+            return None
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+            raise StorageError(f"cannot be written: it is {kind}", path=self.path)
+        if not self.force:
+            raise StorageError("already exists", path=self.path, hint="use --force to replace it")
+        if not os.access(self.target, os.W_OK):
+            raise StorageError("is write-protected", path=self.path)
+        return stat.S_IMODE(mode)
+
+    def _hidden(self, number: int) -> str:
+        name = os.path.basename(self.target)[:200]
+        return os.path.join(self._folder, f".{name}.medimg-{number}")
+
+    def _open(self) -> int:
+        self._remove_stale()
+        nameless = getattr(os, "O_TMPFILE", 0)
+        if nameless:
+            try:
+                return _lock(os.open(self._folder, nameless | os.O_RDWR | os.O_CLOEXEC, 0o666))
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
+                    raise self._failed(error) from error
+        return self._open_named()
+
+    def _open_named(self) -> int:
+        for number in range(1000):
+            name = self._hidden(number)
+            try:
+                fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise self._failed(error) from error
+            self._temporary = name
+            return _lock(fd)
+        raise StorageError("a thousand other writers are at it", path=self.path)
+
+    def _remove_stale(self) -> None:
+        """Remove hidden files that writers of this target left when they were killed: nobody holds their lock."""
+        for number in range(1000):
+            name = self._hidden(number)
+            try:
+                fd = os.open(name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except OSError:
+                return
+            try:
+                if _locked_by_nobody(fd):
+                    os.unlink(name)
+            except OSError:
+                pass
+            finally:
+                os.close(fd)
+
+    def _failed(self, error: OSError) -> MedImgError:
+        if isinstance(error, MedImgError):
+            return error
+        reason = {
+            errno.ENOSPC: "no space left on the disk",
+            errno.EFBIG: "the file grows beyond the allowed size",
+            errno.ENOENT: "its folder does not exist",
+        }.get(error.errno or 0, (error.strerror or str(error)).lower())
+        return StorageError(f"cannot be written: {reason}", path=self.path)
+
+    def fileno(self) -> int:
+        """Return the descriptor of the file under construction."""
+        return self._fd
+
+    @property
+    def readable_path(self) -> str:
+        """A path under which the bytes written so far can be read."""
+        return self._temporary or f"/proc/self/fd/{self._fd}"
+
+    def write(self, data: Any) -> None:
+        """Append bytes.
+
+        Raises
+        ------
+        StorageError
+            If the disk is full, or writing fails otherwise.
+        """
+        view = memoryview(data).cast("B")
+        try:
+            while view:
+                done = os.write(self._fd, view)
+                self.written += done
+                view = view[done:]
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def patch(self, offset: int, data: bytes) -> None:
+        """Overwrite bytes written before."""
+        try:
+            os.pwrite(self._fd, data, offset)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def sync(self) -> None:
+        """Make the bytes durable where an existing file is about to be replaced."""
+        if self._mode is not None:
+            try:
+                os.fsync(self._fd)
+            except OSError as error:
+                raise self._failed(error) from error
+
+    def publish(self) -> None:
+        """Give the complete file its name.
+
+        Raises
+        ------
+        StorageError
+            If another process made a file of that name meanwhile and ``force`` is False.
+        """
+        try:
+            if not self.force:
+                self._link(self.target)
+            else:
+                if self._temporary is None:
+                    self._name()
+                assert self._temporary is not None
+                os.rename(self._temporary, self.target)
+                self._temporary = None
+        except FileExistsError:
+            raise StorageError("already exists", path=self.path, hint="use --force to replace it") from None
+        except OSError as error:
+            raise self._failed(error) from error
+        finally:
+            self.discard()
+
+    def _link(self, name: str) -> None:
+        if self._temporary is not None:
+            os.link(self._temporary, name)
+            return
+        descriptors = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.link(str(self._fd), name, src_dir_fd=descriptors, follow_symlinks=True)
+        finally:
+            os.close(descriptors)
+
+    def _name(self) -> None:
+        for number in range(1000):
+            try:
+                self._link(self._hidden(number))
+            except FileExistsError:
+                continue
+            self._temporary = self._hidden(number)
+            return
+
+    def discard(self) -> None:
+        """Remove what is left of a file that was not published, and close it."""
+        if self._temporary is not None:
+            try:
+                os.unlink(self._temporary)
+            except OSError:
+                pass
+            self._temporary = None
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _lock(fd: int) -> int:
+    """Hold an advisory lock as long as the file is open: it tells a living writer from a dead one."""
+    try:
+        import fcntl
+
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        pass
+    return fd
+
+
+def _locked_by_nobody(fd: int) -> bool:
+    try:
+        import fcntl
+
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+class AtomicGroup:
+    """Files that appear together: a header and its data, or one file alone.
+
+    They take their names in the order of creation when the block ends well, so create the data before the header.
+
+    Parameters
+    ----------
+    force : bool
+        Whether existing files may be replaced.
+    """
+
+    def __init__(self, *, force: bool = False) -> None:
+        self.force = force
+        self.files: list[StagedFile] = []
+
+    def create(self, path: str) -> StagedFile:
+        """Start a file."""
+        self.files.append(StagedFile(path, force=self.force))
+        return self.files[-1]
+
+    def __enter__(self) -> AtomicGroup:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                for file in self.files:
+                    file.sync()
+                for file in self.files:
+                    file.publish()
+        finally:
+            for file in self.files:
+                file.discard()

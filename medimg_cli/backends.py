@@ -62,7 +62,7 @@ def numpy_dtype(name: str, byte_order: str = "native") -> np.dtype[Any]:
         dtype = np.dtype(np.longdouble if name == "float128" else np.clongdouble)
     else:
         dtype = np.dtype(name)
-    return dtype.newbyteorder({"little": "<", "big": ">", "native": "="}[byte_order])
+    return dtype.newbyteorder({"little": "<", "big": ">", "native": "="}[byte_order])  # type: ignore[arg-type]
 
 
 def scale(array: np.ndarray[Any, Any], header: Header) -> np.ndarray[Any, Any]:
@@ -147,6 +147,7 @@ class StoredBackend:
 
     def __init__(self, stored: StoredArray, header: Header, problem: str | None = None) -> None:
         self.stored, self.header, self.problem = stored, header, problem
+        self.ends_at: int | None = None  # where the decoded file ends, for codecs that know what follows the voxels
 
     def shortage(self) -> str | None:
         """Say why the voxels cannot all be there, or None if nothing speaks against it; reads nothing."""
@@ -259,16 +260,18 @@ class StoredBackend:
     ) -> None:
         """Read a strided box: runs with small gaps between them in one read, others one by one, in ascending order."""
         layout = self.stored.layout
-        axes = []  # (bytes from one wanted value to the next, how many, axis of out, whether it runs backwards)
-        for axis, (stride, span) in enumerate(zip((channel_stride, *layout.strides), region, strict=True)):
+        # bytes from one wanted value to the next, how many, axis of out, whether it runs backwards
+        axes: list[tuple[int, int, int, bool]] = []
+        for n, (stride, span) in enumerate(zip((channel_stride, *layout.strides), region, strict=True)):
             offset += span.start * stride
             step = stride * span.step
             if step < 0:
                 offset += step * (len(span) - 1)
             if len(span) > 1:
-                axes.append((abs(step), len(span), axis, step < 0))
+                axes.append((abs(step), len(span), n, step < 0))
         axes.sort(reverse=True)
-        backwards = tuple(slice(None, None, -1) if any(a[2] == n and a[3] for a in axes) else slice(None) for n in range(4))
+        flipped = {axis for _, _, axis, is_backwards in axes if is_backwards}
+        backwards = tuple(slice(None, None, -1) if axis in flipped else slice(None) for axis in range(4))
         out = out[backwards]
         outer, inner, span_bytes = _split(axes, layout.itemsize)
         sizes = [size for _, size, _, _ in outer]
@@ -289,7 +292,7 @@ class StoredBackend:
         native = out.dtype == item.newbyteorder("=")
         if native and _is_contiguous(out, axes, item.itemsize):
             flat = np.lib.stride_tricks.as_strided(out, (out.size,), (item.itemsize,))
-            self._exactly(cursor, offset, memoryview(flat.view(np.uint8)))
+            self._exactly(cursor, offset, flat.view(np.uint8).data)
             if item != out.dtype:
                 out.byteswap(inplace=True)
             return
@@ -316,7 +319,7 @@ class StoredBackend:
 def _split(
     axes: list[tuple[int, int, int, bool]], itemsize: int
 ) -> tuple[list[tuple[int, int, int, bool]], list[tuple[int, int, int, bool]], int]:
-    """Split axes, slowest first, into those to step through and those to read in one span; and the bytes of that span."""
+    """Split axes, slowest first, into those to step through and those to read in one span; with the span's bytes."""
     reach, cut = itemsize, len(axes)
     for n in range(len(axes) - 1, -1, -1):
         step, size, _, _ = axes[n]
@@ -406,7 +409,8 @@ def _slab(layout: Layout, box: list[range], order: list[int]) -> tuple[Buffer, l
     parts = []
     for rest in product(*(range(len(span)) for span in box[4:])):
         first = sum(box[4 + n][p] * prod(sizes[: n + 1]) for n, p in enumerate(rest))
-        part = cells[(..., *rest)] if rest else cells
+        index: Any = (..., *rest)
+        part = cells[index] if rest else cells
         part = np.moveaxis(part, 3, 0) if part.ndim == 4 else part[np.newaxis]
         channels = range(first + runs[0].start, first + runs[0].stop)
         parts.append(((channels, box[0], box[1], box[2]), part))

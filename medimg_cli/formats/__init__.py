@@ -1,18 +1,19 @@
 """The formats: one row each, and the one way in.
 
-A codec is a module with ``open(source, compression) -> Backend``, which reads the header and no voxels. One that writes has
-``fit(header, name) -> Header``, what would come back from a file of that name, and either ``encode(header, name, level) ->
-Encoded`` (see :mod:`medimg_cli.formats.writing`) or ``write_file(path, name, backend, header, level)`` for formats that a
-foreign library writes.
+A codec is a module with ``open(source, compression) -> Backend``, which reads the header and no voxels. One that
+writes has ``fit(header, name) -> Header``, what would come back from a file of that name, and either ``encode(header,
+name, level) -> Encoded`` (see :mod:`medimg_cli.formats.writing`) or ``write_file(path, name, backend, header,
+level)`` for formats that a foreign library writes.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from medimg_cli.errors import FormatError, MissingExtraError, NotFoundError, UnsupportedError, UsageError
+from medimg_cli.errors import FormatError, MedImgError, MissingExtraError, UnsupportedError, UsageError
 from medimg_cli.storage.codecs import CODECS, codec_of_magic
 from medimg_cli.storage.source import HEAD, ByteSource, EncodedSource, open_source
 
@@ -69,22 +70,26 @@ FORMATS: tuple[Format, ...] = (
            ((4, b"n+2\0"), (4, b"ni2\0")), writes=True, compressed=True),
     Format("analyze", "Analyze 7.5", (".hdr", ".img"), _HERE + "analyze",
            ((0, b"\x5c\x01\0\0"), (0, b"\0\0\x01\x5c")), compressed=True),
-    Format("mgh", "FreeSurfer MGH/MGZ", (".mgz", ".mgh"), _HERE + "mgh", ((0, b"\0\0\0\x01"),), writes=True, compressed=True),
+    Format("mgh", "FreeSurfer MGH/MGZ", (".mgz", ".mgh"), _HERE + "mgh",
+           ((0, b"\0\0\0\x01"),), writes=True, compressed=True),
     Format("nrrd", "NRRD", (".nrrd", ".nhdr"), _HERE + "nrrd", ((0, b"NRRD000"),), writes=True),
     Format("metaimage", "MetaImage", (".mha", ".mhd"), _HERE + "metaimage",
            ((0, b"ObjectType"), (0, b"NDims")), writes=True),
-    Format("mif", "MRtrix MIF", (".mif", ".mih"), _HERE + "mif", ((0, b"mrtrix image"),), writes=True, compressed=True),
+    Format("mif", "MRtrix MIF", (".mif", ".mih"), _HERE + "mif",
+           ((0, b"mrtrix image"),), writes=True, compressed=True),
     Format("npy", "NumPy array", (".npy",), _HERE + "npy", ((0, b"\x93NUMPY"),), writes=True, through="NumPy"),
     Format("npz", "NumPy archive", (".npz",), _HERE + "npy", ((0, b"PK\x03\x04"),), writes=True, through="NumPy"),
-    Format("minc1", "MINC 1", (".mnc",), _HERE + "through_nibabel", ((0, b"CDF\x01"), (0, b"CDF\x02")), through="nibabel"),
-    Format("minc2", "MINC 2", (".mnc",), _HERE + "through_nibabel", ((0, b"\x89HDF\r\n\x1a\n"),), through="nibabel", extra="minc"),
+    Format("minc1", "MINC 1", (".mnc",), _HERE + "through_nibabel",
+           ((0, b"CDF\x01"), (0, b"CDF\x02")), through="nibabel"),
+    Format("minc2", "MINC 2", (".mnc",), _HERE + "through_nibabel",
+           ((0, b"\x89HDF\r\n\x1a\n"),), through="nibabel", extra="minc"),
     Format("parrec", "Philips PAR/REC", (".par", ".rec"), _HERE + "through_nibabel",
            ((0, b"# === DATA DESCRIPTION FILE"),), through="nibabel"),
     Format("afni", "AFNI HEAD/BRIK", (".head", ".brik"), _HERE + "through_nibabel", (), through="nibabel", compressed=True),
-    Format("gipl", "GIPL", (".gipl",), _HERE + "through_simpleitk",
-           ((252, b"\xef\xff\xe9\xb0"), (252, b"\x2a\xe3\x89\xb8")), writes=True, through="SimpleITK", compressed=True),
-    Format("vtk", "VTK structured points", (".vtk",), _HERE + "through_simpleitk",
-           ((0, b"# vtk DataFile"),), writes=True, through="SimpleITK"),
+    Format("gipl", "GIPL", (".gipl",), _HERE + "gipl",
+           ((252, b"\xef\xff\xe9\xb0"), (252, b"\x2a\xe3\x89\xb8")), writes=True, compressed=True),
+    Format("vtk", "VTK structured points", (".vtk",), _HERE + "vtk",
+           ((0, b"# vtk DataFile"),), writes=True),
     Format("hdf5", "ITK HDF5", (".hdf5", ".h5", ".hdf"), _HERE + "through_simpleitk",
            ((0, b"\x89HDF\r\n\x1a\n"),), writes=True, through="SimpleITK"),
     Format("tiff", "TIFF", (".tif", ".tiff"), _HERE + "through_simpleitk",
@@ -220,11 +225,27 @@ def open_backend(source: object, *, format: str | None = None, name: str | None 
     StorageError
         If it cannot be read.
     """
+    _refuse_folder(source)
     raw = open_source(source, name=name)
     try:
         return _open(raw, format, name or raw.name)
-    except (FormatError, UnsupportedError, MissingExtraError, NotFoundError) as error:
+    except MedImgError as error:
         raise error.at(raw.name) from None
+
+
+def _refuse_folder(source: object) -> None:
+    """Name what a folder is that cannot be read yet."""
+    if not isinstance(source, (str, os.PathLike)) or not os.path.isdir(source):
+        return
+    path = os.fsdecode(os.fspath(source))
+    inside = set(os.listdir(path))
+    if path.rstrip("/").lower().endswith(".zarr") or inside & {"zarr.json", ".zgroup", ".zattrs", ".zarray"}:
+        raise UnsupportedError(find_format("zarr").planned, path=path)
+    for name in sorted(inside)[:20]:
+        file = os.path.join(path, name)
+        if os.path.isfile(file) and _matches(find_format("dicom"), open_source(file).head(HEAD)):
+            raise UnsupportedError(f"a folder of DICOM files: {find_format('dicom').planned}", path=path)
+    raise UnsupportedError("is a folder, not an image", path=path, hint="name the files in it")
 
 
 def _open(raw: ByteSource, format: str | None, name: str) -> Backend:
@@ -253,9 +274,7 @@ def _open(raw: ByteSource, format: str | None, name: str) -> Backend:
     return _finished(backend, row, raw, compression, warnings)
 
 
-def _finished(
-    backend: Any, row: Format, raw: ByteSource, compression: str | None, warnings: Sequence[str]
-) -> Backend:
+def _finished(backend: Any, row: Format, raw: ByteSource, compression: str | None, warnings: Sequence[str]) -> Backend:
     """Add to a header what all formats have in common."""
     header: Header = backend.header
     notes = [*warnings]
@@ -264,7 +283,7 @@ def _finished(
     if problem:
         notes.append(problem)
     elif hasattr(backend, "stored") and isinstance(backend.stored.source, EncodedSource):
-        notes.extend(_trailer_doubt(backend.stored.source, backend.stored.span()[1]))
+        notes.extend(_trailer_doubt(backend.stored.source, backend.ends_at or backend.stored.span()[1]))
     backend.header = header.replace(
         format=header.format or row.name,
         compression=header.compression or compression,

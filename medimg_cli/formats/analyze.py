@@ -1,8 +1,8 @@
 """Analyze 7.5 (Mayo Clinic): a header of 348 bytes and a file of voxels. Read only.
 
-The format stores no orientation that software agrees on; ``nifti1.h`` (method 1) attaches none to such files, and neither
-does medimg: the affine is the voxel sizes, origin 0, and the header warns. SPM's scale factor in ``funused1`` and origin in
-``originator`` are not part of the format and not applied.
+The format stores no orientation that software agrees on; ``nifti1.h`` (method 1) attaches none to such files, and
+neither does medimg: the affine is the voxel sizes, origin 0, and the header warns. SPM's scale factor in ``funused1``
+and origin in ``originator`` are not part of the format and not applied.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def open(source: ByteSource, compression: str | None) -> Backend:
 def _neutral(head: bytes, order: str, name: str) -> tuple[Header, int]:
     prefix = "<" if order == "little" else ">"
     dim = struct.unpack_from(prefix + "8h", head, 40)
-    datatype, bits = struct.unpack_from(prefix + "2h", head, 70)
+    (datatype,) = struct.unpack_from(prefix + "h", head, 70)
     pixdim = struct.unpack_from(prefix + "8f", head, 76)
     (offset,) = struct.unpack_from(prefix + "f", head, 108)
     if not 1 <= dim[0] <= 7 or min(dim[1 : dim[0] + 1]) < 1:

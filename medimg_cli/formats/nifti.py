@@ -2,12 +2,13 @@
 
 Decisions, each by the standard (``nifti1.h``):
 
-- The affine is the sform if its code is above 0, else the qform if its code is, else method 1: voxel sizes alone, origin 0.
-  Method 1 attaches no orientation; the header warns. A form without finite numbers, or singular, counts as absent.
+- The affine is the sform if its code is above 0, else the qform if its code is, else method 1: voxel sizes alone,
+  origin 0. Method 1 attaches no orientation; the header warns. A form without finite numbers, or singular, counts as
+  absent.
 - ``scl_slope`` 0 or not finite means unscaled, and RGB is never scaled.
 - World coordinates are millimetres whatever ``xyzt_units`` says: metres and micrometres are converted.
-- A colour datatype is an axis "rgb", an intent of vectors makes the last axis "vector"; the fourth axis is time where its
-  unit is one of time or its step is neither 0 nor 1, else plain channels.
+- A colour datatype is an axis "rgb", an intent of vectors makes the last axis "vector"; the fourth axis is time where
+  its unit is one of time or its step is neither 0 nor 1, else plain channels.
 - Label table, history and key-values that no field holds travel in one extension with code 6 (comment), as JSON.
 """
 
@@ -18,7 +19,7 @@ from typing import Any
 
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import Backend, StoredBackend
-from medimg_cli.errors import FormatError, NotFoundError
+from medimg_cli.errors import FormatError, GeometryError, NotFoundError
 from medimg_cli.formats import split_suffix
 from medimg_cli.formats.nifti_fields import (
     DATATYPES,
@@ -26,7 +27,6 @@ from medimg_cli.formats.nifti_fields import (
     SIZES,
     VECTOR_INTENTS,
     Fields,
-    extension_bytes,
     pack,
     quaternion_affine,
     read_extensions,
@@ -48,7 +48,8 @@ TIME_UNITS: dict[int, tuple[float | None, str | None]] = {
     0: (1.0, None), 8: (1.0, "s"), 16: (1e-3, "ms"), 24: (1e-6, "us"), 32: (None, "Hz"), 40: (None, "ppm"),
     48: (None, "rad/s"),
 }  # fmt: skip
-#: Fields without a neutral counterpart; kept as key-values when they say something, so that other formats can hold them.
+#: Fields without a neutral counterpart; kept as key-values when they say something, so that other formats can hold
+#: them.
 EXTRA_FIELDS = (
     "cal_min", "cal_max", "slice_code", "slice_start", "slice_end", "slice_duration", "toffset", "dim_info", "aux_file",
 )  # fmt: skip
@@ -75,9 +76,11 @@ def open(source: ByteSource, compression: str | None) -> Backend:
     version, byte_order = recognise(head, source.name)
     fields = unpack(head, version, byte_order)
     pair = fields["magic"].startswith(b"ni") and suffix != ".nii"
-    warnings = ["the magic says header and voxels are apart, they are in one file"] if suffix == ".nii" and fields[
-        "magic"
-    ].startswith(b"ni") else []
+    warnings = (
+        ["the magic says header and voxels are apart, they are in one file"]
+        if suffix == ".nii" and fields["magic"].startswith(b"ni")
+        else []
+    )
     offset = _voxel_offset(fields, version, pair, source.name, warnings)
     raw = head[: SIZES[version]]
     # Extensions: in a single file between header and voxels, in a pair all that follows the header.
@@ -190,7 +193,8 @@ def neutral(
         space_units=space,
         time_units=TIME_UNITS.get(fields["xyzt_units"] & 56, (None, None))[1],
         time_spacing=time_spacing,
-        intent=INTENTS.get(fields["intent_code"]) or (f"intent-{fields['intent_code']}" if fields["intent_code"] else None),
+        intent=INTENTS.get(fields["intent_code"])
+        or (f"intent-{fields['intent_code']}" if fields["intent_code"] else None),
         intent_params=fields["intent_p"] if any(fields["intent_p"]) else (),
         intent_name=text(fields["intent_name"]),
         description=text(fields["descrip"]),
@@ -237,13 +241,9 @@ def _forms(
     if not all(good):
         shown = ", ".join(f"{size:g}" for size in sizes)
         warnings.append(f"pixdim {shown}: a voxel size must be above 0; its absolute value, or 1, is used")
-    spacing = tuple(
-        abs(size) if isfinite(size) and size else 1.0 for size in sizes
-    )  # nifti1.h: pixdim[] must be positive
+    spacing = tuple(abs(size) if isfinite(size) and 1e-100 < abs(size) < 1e100 else 1.0 for size in sizes)
     sform = _form(fields["srow"], factor) if fields["sform_code"] > 0 else None
-    qform = quaternion_affine(fields, spacing) if fields["qform_code"] > 0 else None  # type: ignore[arg-type]
-    if qform is not None and factor != 1.0:
-        qform = AffineMatrix([[value * factor for value in row] for row in qform.rows[:3]])
+    qform = _qform(fields, spacing, factor) if fields["qform_code"] > 0 else None
     for name, form in (("sform", sform), ("qform", qform)):
         code = fields[f"{name}_code"]
         if code > 0 and (form is None or form.is_singular):
@@ -263,9 +263,22 @@ def _forms(
 def _form(srow: tuple[float, ...], factor: float) -> AffineMatrix | None:
     if not all(map(isfinite, srow)):
         return None
-    if factor != 1.0:
-        srow = tuple(value * factor for value in srow)
-    return AffineMatrix((srow[0:4], srow[4:8], srow[8:12]))
+    try:
+        return _in_mm(AffineMatrix((srow[0:4], srow[4:8], srow[8:12])), factor)
+    except GeometryError:  # finite, and beyond all measure
+        return None
+
+
+def _qform(fields: Fields, spacing: tuple[float, ...], factor: float) -> AffineMatrix | None:
+    try:
+        form = quaternion_affine(fields, spacing)  # type: ignore[arg-type]
+        return None if form is None else _in_mm(form, factor)
+    except GeometryError:
+        return None
+
+
+def _in_mm(form: AffineMatrix, factor: float) -> AffineMatrix:
+    return form if factor == 1.0 else AffineMatrix([[value * factor for value in row] for row in form.rows[:3]])
 
 
 def _extra_metadata(fields: Fields) -> dict[str, Any]:
@@ -357,8 +370,8 @@ def layout_of(header: Header) -> Layout:
 def fit(header: Header, name: str) -> Header:
     """Return what would come back from a NIfTI file of that name.
 
-    Everything neutral fits; dtypes that NIfTI lacks are widened, slopes of NIfTI-1 are rounded to float32, and more than
-    four non-spatial axes become one.
+    Everything neutral fits; dtypes that NIfTI lacks are widened, slopes of NIfTI-1 are rounded to float32, and more
+    than four non-spatial axes become one.
 
     Raises
     ------
@@ -393,5 +406,3 @@ def neutral_of_native(header: Header) -> Header:
     assert header.native is not None
     version, byte_order, raw = header.native.data
     return neutral(unpack(raw, version, byte_order), version, byte_order, "", raw)
-
-

@@ -12,7 +12,7 @@ from typing import Any
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.errors import FormatError, TruncatedError
 
-__all__ = ["DATATYPES", "Fields", "INTENTS", "pack", "read_extensions", "unpack"]
+__all__ = ["DATATYPES", "INTENTS", "Fields", "pack", "read_extensions", "unpack"]
 
 Fields = dict[str, Any]
 
@@ -99,7 +99,9 @@ def recognise(head: bytes, name: str) -> tuple[int, str]:
         for byte_order in ("little", "big"):
             if head[:4] == size.to_bytes(4, byte_order):  # type: ignore[arg-type]
                 if len(head) < size:
-                    raise TruncatedError(f"ends after {len(head)} bytes, a NIfTI-{version} header has {size}", path=name)
+                    raise TruncatedError(
+                        f"ends after {len(head)} bytes, a NIfTI-{version} header has {size}", path=name
+                    )
                 magic = head[344:348] if version == 1 else head[4:8]
                 if magic[:2] in (b"n+", b"ni") and magic[2:] == b"%d\0" % version:
                     return version, byte_order

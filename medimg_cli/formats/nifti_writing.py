@@ -17,7 +17,6 @@ from medimg_cli.formats.nifti_fields import (
     Fields,
     affine_quaternion,
     extension_bytes,
-    pack,
     text_bytes,
     unpack,
 )
@@ -173,7 +172,9 @@ def _set_meaning(fields: Fields, header: Header, old: Header | None, axes: list[
             code = 0 if header.time_units in (None, "s", "ms", "us") or old is None else fields["xyzt_units"] & 56
         fields["xyzt_units"] = fields["xyzt_units"] & 7 | code
         pixdim = list(fields["pixdim"])
-        pixdim[4] = (header.time_spacing or 0.0) / factor if timed else (pixdim[4] if old and old.axes == header.axes else 1.0)
+        pixdim[4] = (
+            (header.time_spacing or 0.0) / factor if timed else (pixdim[4] if old and old.axes == header.axes else 1.0)
+        )
         fields["pixdim"] = tuple(pixdim)
     intent = header.intent
     if intent is None and any(kind == "vector" for kind, _ in axes):
@@ -238,5 +239,3 @@ def _placed(raw: bytes, version: int, byte_order: str, offset: int, magic: bytes
     at = 344 if version == 1 else 4
     out[at : at + 2] = magic
     return bytes(out)
-
-

@@ -1,8 +1,8 @@
 """Files that appear whole or not at all.
 
-Bytes go to a nameless file (``O_TMPFILE``) where the file system offers one, else to a hidden file beside the target, and
-take the target's name when all of them are there. Whatever happens before, the file that stood at that name stays. A kill
-at the worst moment leaves one hidden file, which the next run that writes the same target removes.
+Bytes go to a nameless file (``O_TMPFILE``) where the file system offers one, else to a hidden file beside the target,
+and take the target's name when all of them are there. Whatever happens before, the file that stood at that name
+stays. A kill at the worst moment leaves one hidden file, which the next run that writes the same target removes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Compressed and encoded byte streams, one row each.
 
-Decoders have one interface, that of :class:`bz2.BZ2Decompressor`: ``decompress(data, max_length) -> bytes``, ``needs_input``,
-``eof``, ``unused_data``. All of them are bounded by ``max_length``, so that no input inflates further than somebody reads.
+Decoders have one interface, that of :class:`bz2.BZ2Decompressor`: ``decompress(data, max_length) -> bytes``,
+``needs_input``, ``eof``, ``unused_data``. All of them are bounded by ``max_length``, so that no input inflates
+further than somebody reads.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ class Decoder(Protocol):
 class Codec(NamedTuple):
     """One way of encoding bytes.
 
-    ``max_ratio`` is the largest number of decoded bytes that one encoded byte can stand for: a file that would need more
-    is refused before anything is decoded. ``members`` tells whether several streams may follow one another, ``framed``
-    whether a stream marks its own end.
+    ``max_ratio`` is the largest number of decoded bytes that one encoded byte can stand for: a file that would need
+    more is refused before anything is decoded. ``members`` tells whether several streams may follow one another,
+    ``framed`` whether a stream marks its own end.
     """
 
     name: str
@@ -74,15 +75,13 @@ def zstd_module() -> Any:
         try:
             from backports import zstd  # type: ignore[import-not-found, no-redef, unused-ignore]
         except ImportError:
-            raise MissingExtraError(
-                "Zstandard is not installed", hint="pip install 'medimg-cli[zst]'"
-            ) from None
+            raise MissingExtraError("Zstandard is not installed", hint="pip install 'medimg-cli[zst]'") from None
     return zstd
 
 
 #: Deflate spends at least one bit on 129 bytes (RFC 1951: a match is at most 258 bytes long, two codes of one bit).
-#: A bzip2 block of 900 kB may stand for 255/5 times as much and takes at least 32 bytes. A zstd block of 4 bytes may stand
-#: for 128 KiB (RFC 8878, RLE_Block).
+#: A bzip2 block of 900 kB may stand for 255/5 times as much and takes at least 32 bytes. A zstd block of 4 bytes may
+#: stand for 128 KiB (RFC 8878, RLE_Block).
 CODECS: dict[str, Codec] = {
     row.name: row
     for row in (

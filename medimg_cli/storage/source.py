@@ -1,7 +1,7 @@
 """Where bytes come from: files, memory, file objects, and decoded views of any of them.
 
-A :class:`ByteSource` is a value: it holds no open file, pickles, and may be read by several threads at once. Reading goes
-through a :class:`Cursor`, which lives as long as one read or one pass over the data.
+A :class:`ByteSource` is a value: it holds no open file, pickles, and may be read by several threads at once. Reading
+goes through a :class:`Cursor`, which lives as long as one read or one pass over the data.
 """
 
 from __future__ import annotations
@@ -288,7 +288,14 @@ class PathSource:
 
     def sibling(self, name: str) -> PathSource:
         parts = name.replace("\\", "/").split("/")
-        if not name or "\0" in name or name.startswith(("/", "\\")) or ".." in parts or "://" in name or ":" in parts[0]:
+        if (
+            not name
+            or "\0" in name
+            or name.startswith(("/", "\\"))
+            or ".." in parts
+            or "://" in name
+            or ":" in parts[0]
+        ):
             raise FormatError(
                 f"names a data file outside its own folder: {name!r}", path=self.name, hint="refused for safety"
             )

@@ -1,14 +1,14 @@
 """Where voxels lie in a sequence of bytes: :class:`Layout`, and :class:`StoredArray` with the source behind it.
 
-Plain integers throughout: views (slices, flips, permutations) are arithmetic on offsets and strides, as NumPy does it, and
-cost nothing.
+Plain integers throughout: views (slices, flips, permutations) are arithmetic on offsets and strides, as NumPy does
+it, and cost nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from math import prod
+from typing import NamedTuple
 
 from medimg_cli.dtypes import ITEMSIZE
 from medimg_cli.errors import FormatError, TruncatedError
@@ -26,8 +26,7 @@ def whole(shape: Sequence[int]) -> Region:
     return range(c), range(i), range(j), range(k)
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """How an array (C, I, J, K) lies in consecutive bytes.
 
     Parameters
@@ -129,8 +128,7 @@ class Layout:
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class StoredArray:
+class StoredArray(NamedTuple):
     """Voxels in a source of bytes.
 
     Parameters
@@ -159,7 +157,8 @@ class StoredArray:
     def shortage(self) -> str | None:
         """Say why the voxels cannot all be there, or None if nothing speaks against it.
 
-        Reads nothing: a plain file must be long enough, a compressed one long enough for the best that its codec can do.
+        Reads nothing: a plain file must be long enough, a compressed one long enough for the best that its codec can
+        do.
         """
         low, high = self.span()
         if low < 0:
@@ -215,5 +214,5 @@ class StoredArray:
             offset += span.start * old.strides[axis]
             strides.append(old.strides[axis] * span.step)
             shape.append(len(span))
-        layout = replace(old, shape=tuple(shape), strides=tuple(strides), channels=merged)
-        return replace(self, offset=offset, layout=layout)
+        layout = old._replace(shape=tuple(shape), strides=tuple(strides), channels=merged)  # type: ignore[arg-type]
+        return self._replace(offset=offset, layout=layout)

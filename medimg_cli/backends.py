@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from medimg_cli.header import Header
 
-__all__ = ["ArrayBackend", "Backend", "FramesBackend", "StoredBackend", "ViewBackend", "compose", "view"]
+__all__ = ["ArrayBackend", "Backend", "FramesBackend", "StoredBackend", "ViewBackend", "compose", "view", "with_header"]
 
 #: Bytes of one block of a stream that has to be rearranged.
 BLOCK = 1 << 24
@@ -499,6 +499,16 @@ class ViewBackend:
         """Return a part of this part, directly on the base."""
         chain = tuple((self.axes[axis][0], compose(self.axes[axis][1], span)) for axis, span in axes)
         return view(self.base, compose(self.channels, channels), chain, header)
+
+
+def with_header(backend: Backend, header: Header) -> Backend:
+    """Return the same voxels under another header; its shape and dtype stay."""
+    import copy
+
+    twin: Any = copy.copy(backend)
+    twin.header = header
+    result: Backend = twin
+    return result
 
 
 def view(backend: Backend, channels: range, axes: Sequence[tuple[int, range]], header: Header) -> Backend:

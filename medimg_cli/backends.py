@@ -17,13 +17,15 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import accumulate, product
 from math import prod
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from medimg_cli.errors import FormatError, GeometryError, TruncatedError
 from medimg_cli.storage.source import Cursor, EncodedSource
 from medimg_cli.storage.stored import Layout, Region, StoredArray, whole
+from medimg_cli.storage.threads import cores, in_order
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,11 +35,11 @@ if TYPE_CHECKING:
 __all__ = ["ArrayBackend", "Backend", "FramesBackend", "StoredBackend", "ViewBackend", "compose", "view", "with_header"]
 
 #: Bytes of one block of a stream that has to be rearranged.
-BLOCK = 1 << 24
+BLOCK = 3 << 22
 #: Unwanted bytes between two wanted ones that are read along: a page is read in any case.
 GAP = 1 << 12
 #: Bytes that one read of scattered voxels spans at most.
-SPAN = 1 << 23
+SPAN = 1 << 20
 
 Buffer = Any
 
@@ -69,10 +71,13 @@ def scale(array: np.ndarray[Any, Any], header: Header) -> np.ndarray[Any, Any]:
     """Turn stored numbers into values: ``stored * slope + inter`` in dtype ``header.value_dtype``."""
     if not header.scaled:
         return array
+    import numpy as np
+
     values = array.astype(numpy_dtype(header.value_dtype))
-    values *= values.dtype.type(header.slope)
-    if header.inter:
-        values += values.dtype.type(header.inter)
+    with np.errstate(all="ignore"):  # infinities and NaN are values like others
+        values *= values.dtype.type(header.slope)
+        if header.inter:
+            values += values.dtype.type(header.inter)
     return values
 
 
@@ -227,21 +232,40 @@ class StoredBackend:
         )
 
     def _slabs(self, layout: Layout, raw: bool, max_bytes: int) -> Iterator[Buffer]:
-        """Yield the bytes of another layout, slab by slab along its slowest axis."""
+        """Yield the bytes of another layout, slab by slab along its slowest axis.
+
+        A source of encoded bytes that the slabs follow in its own order is decoded once, as they come. Else it is
+        decoded first, and two threads fill slabs: pieces of a file are in memory or nearly so, turning them is work.
+        """
+        source: Any = self.stored.source
+        if isinstance(source, EncodedSource):
+            if self.stored.layout.is_forward(layout):
+                with source.cursor() as cursor:
+                    for slab in slabs(layout, max_bytes):
+                        yield self._filled(slab, cursor, raw)
+                    cursor.verify()
+                return
+            source = source.spooled()
+
+        def fill(slab: Slab) -> Buffer:
+            with source.cursor() as cursor:
+                return self._filled(slab, cursor, raw)
+
+        yield from in_order((partial(fill, slab) for slab in slabs(layout, max_bytes)), min(2, cores()))
+
+    def _filled(self, slab: Slab, cursor: Cursor, raw: bool) -> Buffer:
+        """Return the bytes of one slab."""
         import numpy as np
 
-        convert = not raw and self.header.scaled
-        with self.stored.source.cursor() as cursor:
-            for memory, parts in slabs(layout, max_bytes):
-                for region, target in parts:
-                    if convert:
-                        part = np.empty(target.shape, numpy_dtype(self.stored.layout.dtype))
-                        self._fill(cursor, region, part)
-                        target[...] = scale(part, self.header)
-                    else:
-                        self._fill(cursor, region, target)
-                yield memory
-            cursor.verify()
+        memory, parts = slab.allocate()
+        for region, target in parts:
+            if raw or not self.header.scaled:
+                self._fill(cursor, region, target)
+            else:
+                part = np.empty(target.shape, numpy_dtype(self.stored.layout.dtype))
+                self._fill(cursor, region, part)
+                target[...] = scale(part, self.header)
+        return memory
 
     def _fill(self, cursor: Cursor, region: Region, out: np.ndarray[Any, Any]) -> None:
         """Read a region into ``out``, of any strides, converting to its dtype and byte order."""
@@ -306,8 +330,8 @@ class StoredBackend:
                 if n == 0:
                     part = out[tuple(slice(start, start + count) if a == axis else slice(None) for a in range(4))]
             reach = sum((n - 1) * s for n, s in zip(sizes, strides, strict=True)) + item.itemsize
-            buffer = bytearray(reach)
-            self._exactly(cursor, offset + start * (axes[0][0] if axes else 0), memoryview(buffer))
+            buffer = cursor.scratch(reach)
+            self._exactly(cursor, offset + start * (axes[0][0] if axes else 0), buffer)
             part[...] = np.ndarray(sizes, item, buffer, 0, strides)
 
     def _exactly(self, cursor: Cursor, offset: int, target: memoryview) -> None:
@@ -364,27 +388,57 @@ def _held_back(pieces: Iterator[Buffer]) -> Iterator[Buffer]:
         yield last
 
 
-def slabs(layout: Layout, max_bytes: int) -> Iterator[tuple[Buffer, list[tuple[Region, Any]]]]:
-    """Yield empty buffers that follow each other in the bytes of a packed layout, with what belongs into them.
+class Slab(NamedTuple):
+    """A box of a packed layout whose values follow each other in its bytes.
+
+    Parameters
+    ----------
+    layout : Layout
+    box : tuple of range
+        On (I, J, K, *channel axes).
+    order : tuple of int
+        Axes of the box, slowest first.
+    """
+
+    layout: Layout
+    box: tuple[range, ...]
+    order: tuple[int, ...]
+
+    def allocate(self) -> tuple[Buffer, list[tuple[Region, Any]]]:
+        """Return a buffer for the slab's bytes, and the regions with views (C, I, J, K) of it that fill it."""
+        import numpy as np
+
+        box, layout = self.box, self.layout
+        memory = np.empty([len(box[axis]) for axis in self.order], numpy_dtype(layout.dtype, layout.byte_order))
+        cells = memory.transpose([self.order.index(axis) for axis in range(len(box))])
+        sizes = [size for size, _ in layout.merged_channels()]
+        run = box[3] if len(box) > 3 else range(1)
+        parts = []
+        for rest in product(*(range(len(span)) for span in box[4:])):
+            first = sum(box[4 + n][p] * prod(sizes[: n + 1]) for n, p in enumerate(rest))
+            index: Any = (..., *rest)
+            part = cells[index] if rest else cells
+            part = np.moveaxis(part, 3, 0) if part.ndim == 4 else part[np.newaxis]
+            parts.append(((range(first + run.start, first + run.stop), box[0], box[1], box[2]), part))
+        return memory.reshape(-1).view(np.uint8).data, parts
+
+
+def slabs(layout: Layout, max_bytes: int) -> Iterator[Slab]:
+    """Yield boxes that follow each other in the bytes of a packed layout.
 
     Parameters
     ----------
     layout : Layout
         Packed: no gaps, positive strides; channels in one axis or several.
     max_bytes : int
-        Size of a buffer at most, if one value fits.
-
-    Yields
-    ------
-    buffer : memoryview
-        The bytes of the slab.
-    parts : list of (region, array)
-        Views (C, I, J, K) of the buffer and the regions of the image that fill them.
+        Size of a slab at most, if one value fits.
     """
     merged = layout.merged_channels()
     spatial = zip(layout.strides, layout.shape[1:], range(3), strict=True)
     channels = ((stride, size, 3 + n) for n, (size, stride) in enumerate(merged))
     axes = sorted((axis for axis in (*spatial, *channels) if axis[1] > 1), reverse=True)  # slowest first
+    named = [axis for _, _, axis in axes]
+    order = (*(axis for axis in range(3 + len(merged)) if axis not in named), *named)
     cut = 0  # axes before it are stepped through one by one, axis `cut` in groups
     while cut < len(axes) and axes[cut][0] > max(max_bytes, layout.itemsize):
         cut += 1
@@ -394,32 +448,13 @@ def slabs(layout: Layout, max_bytes: int) -> Iterator[tuple[Buffer, list[tuple[R
         box = [range(n) for n in (*layout.shape[1:], *(size for size, _ in merged))]
         for start, (_, size, axis), step in zip(starts, axes, steps, strict=False):
             box[axis] = range(start, min(start + step, size))
-        yield _slab(layout, box, [axis for _, _, axis in axes])
-
-
-def _slab(layout: Layout, box: list[range], order: list[int]) -> tuple[Buffer, list[tuple[Region, Any]]]:
-    """Return a buffer for a box of (I, J, K, *channel axes) and the parts that fill it."""
-    import numpy as np
-
-    order = [axis for axis in range(len(box)) if axis not in order] + order
-    memory = np.empty([len(box[axis]) for axis in order], numpy_dtype(layout.dtype, layout.byte_order))
-    cells = memory.transpose([order.index(axis) for axis in range(len(box))])
-    sizes = [size for size, _ in layout.merged_channels()]
-    runs, first = box[3:4] or [range(1)], 0
-    parts = []
-    for rest in product(*(range(len(span)) for span in box[4:])):
-        first = sum(box[4 + n][p] * prod(sizes[: n + 1]) for n, p in enumerate(rest))
-        index: Any = (..., *rest)
-        part = cells[index] if rest else cells
-        part = np.moveaxis(part, 3, 0) if part.ndim == 4 else part[np.newaxis]
-        channels = range(first + runs[0].start, first + runs[0].stop)
-        parts.append(((channels, box[0], box[1], box[2]), part))
-    return memory.reshape(-1).view(np.uint8).data, parts
+        yield Slab(layout, tuple(box), order)
 
 
 def blocks_by_region(backend: Backend, layout: Layout, *, raw: bool, max_bytes: int) -> Iterator[Buffer]:
     """Yield the blocks of a layout from any backend that can read regions."""
-    for memory, parts in slabs(layout, max_bytes):
+    for slab in slabs(layout, max_bytes):
+        memory, parts = slab.allocate()
         for region, target in parts:
             target[...] = backend.read(region, raw=raw)
         yield memory

@@ -14,6 +14,7 @@ __all__ = [
     "MedImgError",
     "MissingExtraError",
     "NotFoundError",
+    "StateError",
     "StorageError",
     "TruncatedError",
     "UnsupportedError",
@@ -97,6 +98,10 @@ class StorageError(MedImgError, OSError):
 
 class NotFoundError(StorageError, FileNotFoundError):
     """A file that was named does not exist."""
+
+
+class StateError(MedImgError, RuntimeError):
+    """An object is not in the state that a call needs: an image without voxels, for example."""
 
 
 class UsageError(MedImgError, ValueError):

@@ -10,6 +10,7 @@ from medimg_cli.errors import LossError, NotFoundError, StorageError
 from medimg_cli.formats import codec_module, format_for_output, open_backend, split_suffix
 from medimg_cli.header import Difference, Header, differences
 from medimg_cli.storage.atomic import AtomicGroup, StagedFile
+from medimg_cli.storage.codecs import pack_bits
 from medimg_cli.storage.compress import open_sink
 from medimg_cli.storage.source import PathSource
 
@@ -41,6 +42,8 @@ class Encoded:
     header : bytes
         Content of the header file, where the voxels are in another one; compressed if ``header_compression``.
     header_compression : str or None
+    bits : bool
+        Whether voxels of dtype bool go into one bit each, the first into the highest.
     """
 
     layout: Layout
@@ -53,6 +56,7 @@ class Encoded:
     header: bytes = b""
     header_compression: str | None = None
     header_name: str | None = None
+    bits: bool = False
 
 
 def losses(header: Header, path: str) -> tuple[Difference, ...]:
@@ -113,6 +117,11 @@ def save_backend(
             f"{row.title} cannot hold: " + "; ".join(map(str, lost)), path=path, hint="leave out --strict to accept"
         )
     with AtomicGroup(force=force) as group:
+        if fitted.gradients is not None:
+            from medimg_cli.formats.sidecars import gradient_files
+
+            for name, content in gradient_files(fitted, path):
+                group.create(name).write(content)
         if hasattr(module, "encode"):
             _write_encoded(group, module.encode(fitted, path, level), backend, fitted, path, level, threads)
         else:
@@ -153,7 +162,8 @@ def _write_voxels(
     try:
         if encoded.head and not encoded.head_plain:
             sink.write(encoded.head)
-        for block in backend.blocks(encoded.layout, raw=raw):
+        blocks = backend.blocks(encoded.layout, raw=raw)
+        for block in pack_bits(blocks) if encoded.bits else blocks:
             sink.write(block)
         if encoded.tail:
             sink.write(encoded.tail)

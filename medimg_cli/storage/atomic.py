@@ -42,13 +42,21 @@ class StagedFile:
         self._mode = self._existing_mode()
         self._fd = self._open()
         if self._mode is not None:
-            os.fchmod(self._fd, self._mode)
+            try:
+                os.fchmod(self._fd, self._mode)
+            except OSError:
+                pass  # a file system without permission bits
 
     def _existing_mode(self) -> int | None:
         try:
             mode = os.stat(self.target).st_mode
-        except OSError:
+        except FileNotFoundError:
             return None
+        except OSError as error:
+            raise self._failed(error) from error
+        except ValueError:
+            path = self.path.replace("\0", "\\0")
+            raise StorageError("cannot be written: the path holds a null character", path=path) from None
         if not stat.S_ISREG(mode):
             kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
             raise StorageError(f"cannot be written: it is {kind}", path=self.path)
@@ -67,7 +75,9 @@ class StagedFile:
         nameless = getattr(os, "O_TMPFILE", 0)
         if nameless:
             try:
-                return _lock(os.open(self._folder, nameless | os.O_RDWR | os.O_CLOEXEC, 0o666))
+                fd = os.open(self._folder, nameless | os.O_RDWR | os.O_CLOEXEC, 0o666)
+                _lock(fd)
+                return fd
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
                     raise self._failed(error) from error
@@ -82,20 +92,26 @@ class StagedFile:
                 continue
             except OSError as error:
                 raise self._failed(error) from error
-            self._temporary = name
-            return _lock(fd)
+            if _lock(fd) and _is_named(fd, name):
+                self._temporary = name
+                return fd
+            os.close(fd)  # a run that looks for leftovers took it for one before it was locked
         raise StorageError("a thousand other writers are at it", path=self.path)
 
     def _remove_stale(self) -> None:
         """Remove hidden files that writers of this target left when they were killed: nobody holds their lock."""
+        last = 8  # numbers in use may have gaps: a writer in the middle was done before the others were killed
         for number in range(1000):
+            if number > last:
+                return
             name = self._hidden(number)
             try:
                 fd = os.open(name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             except OSError:
-                return
+                continue
+            last = number + 8
             try:
-                if _locked_by_nobody(fd):
+                if _locked_by_nobody(fd) and _is_named(fd, name):
                     os.unlink(name)
             except OSError:
                 pass
@@ -209,15 +225,28 @@ class StagedFile:
             self._fd = -1
 
 
-def _lock(fd: int) -> int:
-    """Hold an advisory lock as long as the file is open: it tells a living writer from a dead one."""
+def _lock(fd: int) -> bool:
+    """Hold an advisory lock as long as the file is open: it tells a living writer from a dead one.
+
+    False where somebody else holds it; a file system without locks counts as locked.
+    """
     try:
         import fcntl
 
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
     except (ImportError, OSError):
         pass
-    return fd
+    return True
+
+
+def _is_named(fd: int, name: str) -> bool:
+    """Tell whether an open file still has its name: under lock nobody else takes it away."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(name))
+    except OSError:
+        return False
 
 
 def _locked_by_nobody(fd: int) -> bool:

@@ -7,13 +7,13 @@ further than somebody reads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 from medimg_cli.dtypes import ITEMSIZE, integer_range, is_float
 from medimg_cli.errors import FormatError, MissingExtraError, UnsupportedError
 
-__all__ = ["CODECS", "Codec", "Decoder", "codec_of_magic", "open_decoder"]
+__all__ = ["CODECS", "Codec", "Decoder", "codec_of_magic", "open_decoder", "pack_bits"]
 
 
 class Decoder(Protocol):
@@ -251,3 +251,22 @@ class _BitDecoder(_Pieces):
         for position, plane in enumerate(self._planes):
             out[position::8] = data.translate(plane)
         return bytes(out)
+
+
+def pack_bits(blocks: Iterable[Any]) -> Iterator[bytes]:
+    """Yield eight values in each byte, the first in the highest bit; the last byte is filled with zeros.
+
+    >>> b"".join(pack_bits([b"\\1\\0\\1", b"\\1" * 7])).hex()
+    'bfc0'
+    """
+    import numpy as np
+
+    carry = np.empty(0, np.uint8)
+    for block in blocks:
+        values = np.concatenate([carry, np.frombuffer(memoryview(block).cast("B"), np.uint8)])
+        whole = len(values) & ~7
+        carry = values[whole:]
+        if whole:
+            yield np.packbits(values[:whole]).tobytes()
+    if len(carry):
+        yield np.packbits(carry).tobytes()

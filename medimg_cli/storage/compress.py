@@ -6,12 +6,12 @@ bytes depend on the data and the level alone, never on the number of threads or 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 from medimg_cli.errors import UsageError
 from medimg_cli.storage.codecs import zstd_module
+from medimg_cli.storage.threads import InOrder, cores
 
 __all__ = ["DEFAULT_LEVEL", "Sink", "open_sink"]
 
@@ -71,7 +71,10 @@ def open_sink(write: Write, compression: str | None, level: int | None = None, t
         import bz2
 
         return _ObjectSink(write, bz2.BZ2Compressor(level or 9))
-    return _ObjectSink(write, zstd_module().ZstdCompressor(level=level or 3))
+    zstd = zstd_module()
+    parameter = zstd.CompressionParameter
+    options = {parameter.compression_level: level or 3, parameter.checksum_flag: 1}
+    return _ObjectSink(write, zstd.ZstdCompressor(options=options))
 
 
 class _ObjectSink(Sink):
@@ -86,14 +89,6 @@ class _ObjectSink(Sink):
 
     def finish(self) -> None:
         self._write(self._compressor.flush())
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        return os.cpu_count() or 1
 
 
 def _deflate_module(level: int) -> Any:
@@ -123,7 +118,8 @@ class _DeflateSink(Sink):
         self._length = 0
         self._block = bytearray()
         self._dictionary = b""
-        self._pool = _Pool(max(1, threads or min(_cores(), 8)))
+        threads = max(1, threads or min(cores(), 8))
+        self._pool = InOrder(threads, 2 * threads + 1)
         write(b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff" if gzip else b"\x78\x9c")
 
     def write(self, data: Any) -> None:
@@ -167,70 +163,3 @@ class _DeflateSink(Sink):
 
     def abort(self) -> None:
         self._pool.stop()
-
-
-class _Pool:
-    """A few threads that work on jobs and hand results back in order; none is started for a single job."""
-
-    def __init__(self, threads: int) -> None:
-        self._most, self._threads = threads, 0
-        self._waiting: list[Any] = []
-        self._queue: Any = None
-
-    def submit(self, job: Callable[[], bytes]) -> list[bytes]:
-        """Hand in a job; return finished results that are next in order."""
-        import queue
-
-        if self._queue is None:
-            self._queue = queue.SimpleQueue()
-        done: Any = queue.SimpleQueue()
-        self._waiting.append((job, done))
-        if len(self._waiting) == 1 and not self._threads:
-            return []  # the first job waits: perhaps it stays alone
-        if not self._threads:
-            self._start()
-            self._queue.put(self._waiting[0])
-        self._queue.put(self._waiting[-1])
-        ready = []
-        while len(self._waiting) > 2 * self._most + 1:
-            ready.append(self._result())
-        return ready
-
-    def _start(self) -> None:
-        import threading
-
-        self._threads = self._most
-        for _ in range(self._most):
-            threading.Thread(target=_work, args=(self._queue,), daemon=True).start()
-
-    def _result(self) -> bytes:
-        job, done = self._waiting.pop(0)
-        result = done.get() if self._threads else job()
-        if isinstance(result, BaseException):
-            self.stop()
-            raise result
-        packed: bytes = result
-        return packed
-
-    def drain(self) -> list[bytes]:
-        """Return all results that are left and stop the threads."""
-        results = []
-        while self._waiting:
-            results.append(self._result())
-        self.stop()
-        return results
-
-    def stop(self) -> None:
-        """Let the threads end."""
-        for _ in range(self._threads):
-            self._queue.put(None)
-        self._threads = 0
-
-
-def _work(queue: Any) -> None:
-    while (item := queue.get()) is not None:
-        job, done = item
-        try:
-            done.put(job())
-        except BaseException as error:
-            done.put(error)

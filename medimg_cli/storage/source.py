@@ -6,6 +6,7 @@ goes through a :class:`Cursor`, which lives as long as one read or one pass over
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import threading
@@ -43,6 +44,10 @@ class Cursor(Protocol):
 
     def chunks(self, offset: int, count: int) -> Iterator[bytes]:
         """Yield ``count`` bytes from ``offset`` in fresh pieces; fewer only at the end."""
+        ...
+
+    def scratch(self, count: int) -> memoryview:
+        """Return ``count`` bytes of memory to read into; the same each time."""
         ...
 
     def verify(self) -> None:
@@ -129,6 +134,8 @@ class _PipeError(StorageError):
 
 def file_object_source(file: Any, name: str | None = None) -> ByteSource:
     """Return the bytes of a binary file object: in place where it can seek, spooled where it cannot."""
+    if isinstance(file, io.TextIOBase):
+        raise UsageError("cannot read an image from a text file", hint="open it in binary mode")
     name = name or getattr(file, "name", None)
     label = name if isinstance(name, str) else "<file object>"
     try:
@@ -147,7 +154,15 @@ def _system_error(error: OSError, path: str) -> MedImgError:
 
 
 class _CursorBase:
-    """What all cursors share: chunks by readinto, nothing to verify, a context manager."""
+    """What all cursors share: a scratch buffer, chunks by readinto, nothing to verify, a context manager."""
+
+    _scratch = bytearray()
+
+    def scratch(self, count: int) -> memoryview:
+        """Return ``count`` bytes to read into; the same memory each time."""
+        if len(self._scratch) < count:
+            self._scratch = bytearray(count)
+        return memoryview(self._scratch)[:count]
 
     def readinto(self, offset: int, view: memoryview) -> int:
         raise NotImplementedError
@@ -383,6 +398,8 @@ class FileObjectSource:
                 self._file.seek(offset)
                 data = self._file.read(count)
                 self._file.seek(position)
+            except OSError as error:
+                raise _system_error(error, self.name) from error
             except ValueError as error:
                 raise StorageError(f"the file object fails: {error}", path=self.name) from None
         return data
@@ -451,8 +468,11 @@ def _spool_file(file: Any, name: str) -> bytes | IO[bytes]:
     """Read a stream to its end, into memory or, past ``SPOOL_MEMORY`` bytes, into an unlinked file."""
 
     def pieces() -> Iterator[bytes]:
-        while piece := file.read(CHUNK):
-            yield piece
+        try:
+            while piece := file.read(CHUNK):
+                yield piece
+        except OSError as error:
+            raise _system_error(error, name) from error
 
     return _spool(pieces(), name)
 
@@ -522,6 +542,8 @@ class EncodedSource:
 
     @property
     def size(self) -> int | None:
+        if self.codec == "bits" and self.base.size is not None:
+            return 8 * self.encoded_bytes
         return self._spool.size if self._spool else None
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from medimg_cli.dtypes import ITEMSIZE
 from medimg_cli.errors import FormatError, TruncatedError
@@ -116,6 +116,18 @@ class Layout(NamedTuple):
             and self.merged_channels() == other.merged_channels()
             and all(a == b or n == 1 for a, b, n in zip(self.strides, other.strides, self.shape[1:], strict=True))
         )
+
+    def is_forward(self, other: Layout) -> bool:
+        """Tell whether slabs along the slowest axis of ``other`` follow each other in these bytes, too."""
+        mine, theirs = self._slowest(), other._slowest()
+        return mine is None or theirs is None or (mine[1] == theirs[1] and mine[0] > 0)
+
+    def _slowest(self) -> Any:
+        axes = [
+            *((stride, f"axis {n}") for n, stride in enumerate(self.strides) if self.shape[n + 1] > 1),
+            *((stride, f"channel {n}") for n, (_, stride) in enumerate(self.merged_channels())),
+        ]
+        return max(axes, key=lambda axis: abs(axis[0]), default=None)
 
     def is_packed(self) -> bool:
         """Tell whether the values fill consecutive bytes without gaps, from the first value on."""

@@ -1,0 +1,175 @@
+"""One image in, operations, one image out: what every command that writes an image does with each of its inputs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from medimg_cli.batch import STREAM, Report, Task
+from medimg_cli.errors import GeometryError, StorageError, UsageError
+from medimg_cli.formats import open_backend, split_suffix
+from medimg_cli.formats.writing import save_backend
+
+if TYPE_CHECKING:
+    from medimg_cli.backends import Backend
+    from medimg_cli.header import Header
+    from medimg_cli.operations.protocol import Request
+
+__all__ = ["Pipeline", "cast_requests", "choose_form", "process", "selection_requests"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """What to do with each image of a batch; frozen and picklable, so that other processes can do it.
+
+    Parameters
+    ----------
+    operations : tuple of Operation
+        Applied in order, lazily.
+    form : str, optional
+        "sform" or "qform": the affine that counts, whatever the codes say.
+    level : int, optional
+        Compression level of the output.
+    strict : bool
+        Whether a loss is an error.
+    """
+
+    operations: tuple[Request, ...] = ()
+    form: Literal["sform", "qform"] | None = None
+    level: int | None = None
+    strict: bool = False
+
+
+def cast_requests(
+    dtype: str | None, rescale: str | None, *, clip: bool = False, rounded: bool = False
+) -> tuple[Request, ...]:
+    """Return the operations for the cast options of a command line; none where nothing is asked for.
+
+    Raises
+    ------
+    UsageError
+        If an option makes no sense.
+    """
+    if dtype is None and rescale is None:
+        return ()
+    from medimg_cli.operations.requests import CastRequest
+
+    return (CastRequest(dtype, rescale, clip=clip, rounded=rounded),)
+
+
+def selection_requests(index: str | None, axis: str | None, place: str) -> tuple[Request, ...]:
+    """Return the operations for the selection options of a command line.
+
+    Raises
+    ------
+    UsageError
+        If neither an index nor an axis is given, or both are.
+    """
+    from medimg_cli.operations.requests import IndexRequest, PlaceRequest
+
+    if (index is None) == (axis is None):
+        raise UsageError("give either --index or --axis", hint="as in --index '[:, 10:50]', or --axis S --at 50%")
+    return (IndexRequest(index),) if index is not None else (PlaceRequest(str(axis), place),)
+
+
+def process(task: Task, pipeline: Pipeline, *, threads: int) -> Report:
+    """Read one image, apply the operations and write the result.
+
+    Parameters
+    ----------
+    task : Task
+        Input and output; ``-`` is standard input or output.
+    pipeline : Pipeline
+    threads : int
+        Threads for compression.
+
+    Raises
+    ------
+    MedImgError
+        Where the input cannot be read, an operation refuses, or the output cannot be written. Nothing then stands at
+        the output's name that was not there before.
+    """
+    backend = _open(task)
+    warnings = backend.header.warnings
+    if pipeline.form is not None:
+        backend = choose_form(backend, pipeline.form)
+    for operation in pipeline.operations:
+        from medimg_cli.operations.protocol import apply
+
+        backend = apply(operation, backend)
+    with _target(task) as path:
+        losses = save_backend(
+            backend, path, level=pipeline.level, force=task.force, strict=pipeline.strict, threads=threads
+        )
+        if task.input != STREAM and task.output != STREAM:
+            _copy_sidecar(task, backend.header)
+    return Report(losses=losses, warnings=warnings)
+
+
+def _open(task: Task) -> Backend:
+    if task.input != STREAM:
+        return open_backend(task.input)
+    import sys
+
+    return open_backend(sys.stdin.buffer, name="<stdin>")
+
+
+@contextmanager
+def _target(task: Task) -> Iterator[str]:
+    """Yield the path to write to; what goes to standard output is complete before its first byte goes there."""
+    if task.output != STREAM:
+        yield task.output
+        return
+    import sys
+    import tempfile
+
+    suffix = task.suffix or ".nii"
+    if split_suffix("x" + suffix)[1] in (".hdr", ".img", ".mhd", ".nhdr", ".mih"):
+        raise UsageError(
+            f"{suffix} is two files, standard output is one stream", hint="give --suffix .nii, .mha, .nrrd"
+        )
+    with tempfile.TemporaryDirectory(prefix="medimg-") as folder:
+        path = os.path.join(folder, "stdout" + suffix)
+        yield path
+        with open(path, "rb") as file:
+            while chunk := file.read(1 << 20):
+                sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+
+
+def choose_form(backend: Backend, form: Literal["sform", "qform"]) -> Backend:
+    """Return an image whose affine is one of its two NIfTI forms; the other form is dropped.
+
+    Parameters
+    ----------
+    backend : Backend
+    form : str
+        "sform" or "qform".
+
+    Raises
+    ------
+    GeometryError
+        If the file has no such form, or its code is 0.
+    """
+    from medimg_cli.backends import with_header
+
+    header: Header = backend.header
+    affine, code = getattr(header, form), getattr(header, f"{form}_code")
+    if affine is None or not code or affine.is_singular:
+        raise GeometryError(f"has no {form} (code {code or 0})", hint="leave out --affine")
+    other = "qform" if form == "sform" else "sform"
+    changes = {other: None, f"{other}_code": 0}
+    return with_header(backend, header.replace(affine=affine, affine_source=form, **changes))
+
+
+def _copy_sidecar(task: Task, header: Header) -> None:
+    """Let the BIDS sidecar travel with the image, its axes moved as the image's were."""
+    from medimg_cli.formats.sidecars import copy_sidecar
+
+    try:
+        copy_sidecar(task.input, task.output, header, force=task.force)
+    except OSError as error:
+        raise StorageError(f"its sidecar cannot be written: {error}", path=task.output) from error

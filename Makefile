@@ -1,0 +1,34 @@
+# Everything a developer does, by name. `make` alone lists it.
+PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
+
+.DEFAULT_GOAL := help
+.PHONY: help venv test lint types docs check bench conformance
+
+help:  ## List these targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+venv:  ## Make .venv with everything that development needs
+	python3 -m venv .venv
+	.venv/bin/pip install torch==2.13.0 -e '.[dev]'
+
+test:  ## Run the test suite (slow tests: make test ARGS="-m slow")
+	$(PYTHON) -m pytest -q $(ARGS)
+
+lint:  ## Check style and formatting of the code
+	$(PYTHON) -m ruff check .
+
+types:  ## Check types
+	$(PYTHON) -m mypy
+
+docs:  ## Write man pages, completions and the README's command table anew
+	$(PYTHON) scripts/generate_docs.py
+
+check: lint types  ## Do all that .ci/run does, in the environment at hand
+	$(PYTHON) scripts/generate_docs.py --check
+	$(PYTHON) -m pytest -q
+
+bench:  ## Measure speed and memory against other tools
+	$(PYTHON) benchmarks/bench.py
+
+conformance:  ## Compare with independent readers on real files
+	$(PYTHON) scripts/conformance.py

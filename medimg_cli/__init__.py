@@ -1,0 +1,88 @@
+"""Medical images in physical space: read, look at, convert, and never lose a bit of data in silence.
+
+The names below are handed out lazily (PEP 562), so that ``import medimg_cli`` costs nothing: a name imports
+its room, and only its room, when somebody first asks for it.
+
+>>> import medimg_cli as mi
+>>> mi.AffineMatrix.from_spacing((1, 1, 2.5)).spacing
+(1.0, 1.0, 2.5)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from medimg_cli.affine import AffineMatrix
+    from medimg_cli.errors import (
+        CastError,
+        FormatError,
+        GeometryError,
+        LossError,
+        MedImgError,
+        MissingExtraError,
+        NotFoundError,
+        StateError,
+        StorageError,
+        TruncatedError,
+        UnsupportedError,
+        UsageError,
+    )
+    from medimg_cli.formats import read_header
+    from medimg_cli.grid import Grid
+    from medimg_cli.header import Header
+    from medimg_cli.image import Image, LabelMap, ScalarImage
+    from medimg_cli.labels import Label, LabelTable
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AffineMatrix",
+    "CastError",
+    "FormatError",
+    "GeometryError",
+    "Grid",
+    "Header",
+    "Image",
+    "Label",
+    "LabelMap",
+    "LabelTable",
+    "LossError",
+    "MedImgError",
+    "MissingExtraError",
+    "NotFoundError",
+    "ScalarImage",
+    "StateError",
+    "StorageError",
+    "TruncatedError",
+    "UnsupportedError",
+    "UsageError",
+    "__version__",
+    "read_header",
+]
+
+_ROOMS = {
+    "affine": ("AffineMatrix",),
+    "errors": tuple(name for name in __all__ if name.endswith("Error")),
+    "formats": ("read_header",),
+    "grid": ("Grid",),
+    "header": ("Header",),
+    "image": ("Image", "LabelMap", "ScalarImage"),
+    "labels": ("Label", "LabelTable"),
+}
+"""Which module below this package owns which public name."""
+
+
+def __getattr__(name: str) -> object:
+    for room, names in _ROOMS.items():
+        if name in names:
+            from importlib import import_module
+
+            value = getattr(import_module(f"{__name__}.{room}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,577 @@
+"""Many inputs to many outputs: which file becomes which, and running that so that one bad input never stops the others.
+
+A batch is a list of :class:`Task` values and one :class:`Work`, a function named by a string with frozen
+parameters. Both pickle, so that the same tasks run here, in a pool of processes, or wherever a scheduler
+takes them. Nothing in this room prints: an :class:`Outcome` says what came of a task.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from medimg_cli.errors import MedImgError, UsageError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from medimg_cli.header import Difference
+
+__all__ = [
+    "BatchOptions",
+    "Failure",
+    "Outcome",
+    "Report",
+    "ReportFile",
+    "Task",
+    "Work",
+    "describe",
+    "plan_outputs",
+    "run_tasks",
+    "split_paths",
+]
+
+STREAM = "-"
+"""How a path names standard input or output."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOptions:
+    """What every command that writes can be told about its outputs.
+
+    Parameters
+    ----------
+    force : bool
+        Replace existing outputs.
+    output_dir : str, optional
+        One output per input goes into this folder, in the tree below the common root of the inputs.
+    suffix : str, optional
+        Suffix of outputs in ``output_dir``; format of an output that is ``-``.
+    jobs : int
+        Images worked on at a time; 0 is one per core.
+    skip_existing, if_newer : bool
+        Leave out inputs whose output exists; replace only outputs older than their input.
+    dry_run : bool
+        Plan, and do nothing.
+    files_from : str, optional
+        A file with more inputs, one a line (or separated by NUL); ``-`` is standard input.
+    report : str, optional
+        A ``.jsonl`` file that gets one JSON line a task; ``-`` is standard output.
+
+    Raises
+    ------
+    UsageError
+        Options exclude each other or a value makes no sense.
+    """
+
+    force: bool = False
+    output_dir: str | None = None
+    suffix: str | None = None
+    jobs: int = 1
+    skip_existing: bool = False
+    if_newer: bool = False
+    dry_run: bool = False
+    files_from: str | None = None
+    report: str | None = None
+
+    def __post_init__(self) -> None:
+        chosen = [f"--{n.replace('_', '-')}" for n in ("force", "skip_existing", "if_newer") if getattr(self, n)]
+        if "--skip-existing" in chosen and len(chosen) > 1:
+            raise UsageError(f"{' and '.join(chosen)} exclude each other", hint="give one of them")
+        if self.jobs < 0:
+            raise UsageError(f"--jobs {self.jobs}", hint="give 1 or more, or 0 for one per core")
+        if self.suffix is not None and (not self.suffix.strip("._-") or "." not in self.suffix or "/" in self.suffix):
+            raise UsageError(f"--suffix {self.suffix!r} is no suffix", hint="write it with its dot: .nrrd, _ras.nii.gz")
+        if self.report not in (None, STREAM) and not str(self.report).endswith(".jsonl"):
+            raise UsageError(f"--report {self.report}", hint="the name of a report ends in .jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One input and where its output goes.
+
+    Parameters
+    ----------
+    input, output : str
+        Paths; ``-`` is standard input or output.
+    suffix : str, optional
+        Format of an output that is ``-``.
+    force : bool
+        The output may replace an existing one.
+    make_dirs : bool
+        The folder of the output is made when missing.
+    skip, refusal : str, optional
+        Why there is nothing to do; why it cannot be done. At most one of them.
+    """
+
+    input: str
+    output: str
+    suffix: str | None = None
+    force: bool = False
+    make_dirs: bool = False
+    skip: str | None = None
+    refusal: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a task function has to say about a task that it has done.
+
+    Parameters
+    ----------
+    losses : sequence of Difference
+        What the output could not hold.
+    warnings : sequence of str
+        What a careful user should know; one sentence each.
+    notes : sequence of str
+        What only somebody who asks for more wants to read.
+    """
+
+    losses: Sequence[Difference] = ()
+    warnings: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The function that does one task.
+
+    Parameters
+    ----------
+    function : str or callable
+        "module:function", or a callable that pickles. Called as ``function(task, parameters, threads=n)``;
+        returns a :class:`Report` or None; raises where the task failed.
+    parameters : object
+        Frozen, pickles; the same for all tasks.
+    """
+
+    function: str | Callable[..., Report | None]
+    parameters: Any = None
+
+    def __call__(self, task: Task, threads: int) -> Report | None:
+        """Do one task with at most ``threads`` threads."""
+        function = self.function
+        if isinstance(function, str):
+            from importlib import import_module
+
+            module, _, name = function.partition(":")
+            function = getattr(import_module(module), name)
+        return function(task, self.parameters, threads=threads)
+
+
+class Failure(NamedTuple):
+    """An exception, as one line.
+
+    Parameters
+    ----------
+    message : str
+        Path, what is wrong, what to do.
+    bug : bool
+        Nobody raised this on purpose.
+    """
+
+    message: str
+    bug: bool
+
+
+def describe(error: BaseException, path: str | None = None) -> Failure:
+    """Put any exception into one line.
+
+    Parameters
+    ----------
+    error : BaseException
+        A :class:`MedImgError` and an error of the operating system are a user's; everything else is a bug.
+    path : str, optional
+        The file it is about, where the exception does not know.
+
+    Examples
+    --------
+    >>> describe(FileNotFoundError(2, "No such file or directory", "a.nii")).message
+    'a.nii: no such file or directory'
+    >>> describe(ZeroDivisionError("division by zero"), "a.nii").message
+    'a.nii: a bug in medimg: ZeroDivisionError: division by zero; run with --debug and report it'
+    """
+    if isinstance(error, MedImgError):
+        if error.path is None and path is not None:
+            return Failure(f"{path}: {error}", bug=False)
+        return Failure(str(error), bug=False)
+    if isinstance(error, OSError):
+        where = error.filename if isinstance(error.filename, (str, bytes, os.PathLike)) else path
+        text = error.strerror[0].lower() + error.strerror[1:] if error.strerror else str(error)
+        return Failure(text if where is None else f"{os.fsdecode(where)}: {text}", bug=False)
+    front = "" if path is None else f"{path}: "
+    if isinstance(error, MemoryError):
+        return Failure(f"{front}not enough memory; use a smaller region, or fewer --jobs", bug=False)
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return Failure(f"{front}a bug in medimg: {text}; run with --debug and report it", bug=True)
+
+
+# -- which file becomes which ---------------------------------------------------------------------------------------
+
+
+def split_paths(paths: Sequence[str], options: BatchOptions) -> tuple[list[str], str | None]:
+    """Split a command line's paths into inputs and the one output.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Inputs, and last the output unless ``options.output_dir`` is set.
+    options : BatchOptions
+        ``files_from`` names a list of more inputs.
+
+    Returns
+    -------
+    inputs : list of str
+    output : str or None
+        None with ``output_dir``.
+
+    Raises
+    ------
+    UsageError
+        No inputs, no output, or several inputs for one output.
+    """
+    words = list(paths)
+    output = None if options.output_dir is not None or not words else words.pop()
+    if options.files_from is not None:
+        words += _listed(options.files_from)
+    if options.output_dir is None and output is None:
+        raise UsageError("no input and no output", hint="give IN OUT, or inputs and --output-dir DIR")
+    if not words:
+        what = "no inputs" if options.output_dir is not None else f"an input or an output is missing beside {output}"
+        raise UsageError(what, hint="give IN OUT, or inputs and --output-dir DIR")
+    if options.output_dir is None and len(words) > 1:
+        raise UsageError(f"{len(words)} inputs for one output {output}", hint="give --output-dir DIR")
+    return words, output
+
+
+def _listed(source: str) -> list[str]:
+    if source == STREAM:
+        import sys
+
+        content = sys.stdin.buffer.read()
+    else:
+        with open(source, "rb") as file:
+            content = file.read()
+    lines = content.split(b"\0") if b"\0" in content else content.splitlines()
+    return [os.fsdecode(line) for line in lines if line]
+
+
+def plan_outputs(inputs: Sequence[str], output: str | None, options: BatchOptions) -> list[Task]:
+    """Pair every input with its output, and decide what is to be done.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        Paths, in order.
+    output : str or None
+        The one output, or None with ``options.output_dir``.
+    options : BatchOptions
+        Where outputs go, and what happens to existing ones.
+
+    Returns
+    -------
+    list of Task
+        One per input, in order.
+
+    Raises
+    ------
+    UsageError
+        Two inputs for one output; an output that is another task's input; streams in a batch; a suffix nobody
+        needs.
+    """
+    if options.output_dir is None:
+        if output is None or len(inputs) != 1:
+            raise UsageError(f"{len(inputs)} inputs and no output", hint="give IN OUT, or --output-dir DIR")
+        if options.suffix is not None and output != STREAM:
+            raise UsageError("--suffix is for --output-dir and for an output that is -", hint="put it into the name")
+        return [_task(inputs[0], output, options)]
+    if STREAM in inputs:
+        raise UsageError("standard input cannot go to --output-dir", hint="name the output instead")
+    outputs = _below(inputs, options.output_dir, options.suffix)
+    _refuse_collisions(inputs, outputs)
+    return [_task(source, target, options) for source, target in zip(inputs, outputs, strict=True)]
+
+
+def _below(inputs: Sequence[str], folder: str, suffix: str | None) -> list[str]:
+    """Return the path below ``folder`` for each input, in the tree below their common root."""
+    places = [None if "://" in path else os.path.abspath(path) for path in inputs]
+    parents = [os.path.dirname(place) for place in places if place is not None]
+    root = os.path.commonpath(parents) if parents else ""
+    outputs = []
+    for path, place in zip(inputs, places, strict=True):
+        name = os.path.relpath(place, root) if place is not None else path.rstrip("/").rpartition("/")[2]
+        outputs.append(os.path.join(folder, name if suffix is None else _stem(name) + suffix))
+    return outputs
+
+
+def _stem(path: str) -> str:
+    """Take an image suffix, also one of two parts, off a path; other dots belong to the name."""
+    from medimg_cli.formats import FORMATS, split_suffix
+
+    stem, suffix, _ = split_suffix(path)
+    return stem if any(suffix in row.suffixes for row in FORMATS) else path
+
+
+def _refuse_collisions(inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    taken: dict[str, str] = {}
+    for source, target in zip(inputs, outputs, strict=True):
+        other = taken.setdefault(os.path.abspath(target), source)
+        if other is not source:
+            raise UsageError(f"{other} and {source} would both be written", path=target, hint="give one of them")
+    for source in inputs:
+        other = taken.get(os.path.abspath(source), source)
+        if other is not source:
+            raise UsageError(f"output of {other} is an input as well", path=source, hint="give another --output-dir")
+
+
+def _task(source: str, target: str, options: BatchOptions) -> Task:
+    if target == STREAM:
+        return Task(source, target, suffix=options.suffix)
+    task = Task(source, target, force=options.force or options.if_newer, make_dirs=options.output_dir is not None)
+    if not os.path.lexists(target):
+        return task
+    if options.skip_existing:
+        return replace(task, skip="exists")
+    if options.if_newer:
+        return task if _modified(source) > _modified(target) else replace(task, skip="up to date")
+    if os.path.isdir(target) and not os.path.splitext(target)[1]:
+        return replace(task, refusal="is a folder; name a file in it, or give --output-dir")
+    return task if options.force else replace(task, refusal="exists; use --force to replace it")
+
+
+def _modified(path: str) -> float:
+    """Return when a file, or the newest file of a folder, was last written; a file that is not there is newest."""
+    try:
+        times = [os.stat(path).st_mtime_ns]
+        if os.path.isdir(path):
+            times += [entry.stat().st_mtime_ns for entry in os.scandir(path)]
+    except OSError:
+        return float("inf")
+    return max(times)
+
+
+# -- running it -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one task.
+
+    Parameters
+    ----------
+    task : Task
+    status : str
+        "done", "skipped", "failed" or "planned".
+    seconds : float
+        How long it took.
+    error : str, optional
+        One line, where it failed.
+    report : Report
+        What the task function said.
+    trace : str
+        Traceback of a failure, for those who ask.
+    """
+
+    task: Task
+    status: str
+    seconds: float = 0.0
+    error: str | None = None
+    report: Report = Report()
+    trace: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the line of a report file."""
+        losses = [{"field": loss.field, "note": loss.note} for loss in self.report.losses]
+        return {
+            "input": self.task.input,
+            "output": self.task.output,
+            "status": self.status,
+            "seconds": round(self.seconds, 4),
+            "error": self.error,
+            "skipped": self.task.skip,
+            "losses": losses,
+            "warnings": list(self.report.warnings),
+        }
+
+
+def run_tasks(tasks: Sequence[Task], work: Work, options: BatchOptions) -> Generator[Outcome, None, None]:
+    """Do all tasks, and tell what came of each as it ends.
+
+    A failed task never stops the others. With ``options.jobs`` of 1, or one task, everything happens in this
+    process.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+    work : Work
+        What to do with each.
+    options : BatchOptions
+        ``jobs`` and ``dry_run``.
+
+    Yields
+    ------
+    Outcome
+        One per task, in the order in which they end.
+    """
+    todo = []
+    for task in tasks:
+        if task.skip is not None:
+            yield Outcome(task, "skipped")
+        elif task.refusal is not None:
+            yield Outcome(task, "failed", error=f"{task.output}: {task.refusal}")
+        elif options.dry_run:
+            yield Outcome(task, "planned")
+        else:
+            todo.append(task)
+    cores = _cores()
+    jobs = min(options.jobs or cores, len(todo))
+    if jobs > 1:
+        yield from _in_pool(todo, work, jobs, max(1, cores // jobs))
+        return
+    for task in todo:
+        yield _attempt(task, work, cores)
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+def _attempt(task: Task, work: Work, threads: int) -> Outcome:
+    """Do one task; whatever it raises, short of an interruption, is its outcome."""
+    from time import perf_counter
+
+    start = perf_counter()
+    try:
+        if task.make_dirs:
+            os.makedirs(os.path.dirname(task.output), exist_ok=True)
+        report = work(task, threads) or Report()
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and task.output == STREAM:
+            raise
+        import traceback
+
+        trace = "".join(traceback.format_exception(error))
+        return Outcome(task, "failed", perf_counter() - start, describe(error, task.input).message, trace=trace)
+    return Outcome(task, "done", perf_counter() - start, report=report)
+
+
+def _in_pool(tasks: Sequence[Task], work: Work, jobs: int, threads: int) -> Iterator[Outcome]:
+    """Do tasks in a pool; what a pool that broke has lost is done again, each task in a process of its own."""
+    lost: list[Task] = []
+    with _Pool(jobs, work) as pool:
+        yield from pool.run(tasks, work, threads, lost)
+    for task in lost:
+        dead: list[Task] = []
+        with _Pool(1, work) as pool:
+            yield from pool.run([task], work, threads, dead)
+        if dead:
+            text = "the process that worked on it was killed; is there enough memory?"
+            yield Outcome(task, "failed", error=f"{task.input}: {text}")
+
+
+class _Pool:
+    """Worker processes that a fork server starts; an interruption ends them before it goes on."""
+
+    def __init__(self, jobs: int, work: Work) -> None:
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+
+        server = "forkserver" in multiprocessing.get_all_start_methods()
+        context = multiprocessing.get_context("forkserver" if server else "spawn")
+        if server and isinstance(work.function, str):
+            context.set_forkserver_preload(["__main__", work.function.partition(":")[0]])
+        self._others = set(multiprocessing.active_children())
+        self._executor: Executor = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker)
+
+    def __enter__(self) -> _Pool:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            import multiprocessing
+
+            for process in set(multiprocessing.active_children()) - self._others:
+                process.terminate()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def run(self, tasks: Iterable[Task], work: Work, threads: int, lost: list[Task]) -> Iterator[Outcome]:
+        """Yield outcomes as they come; tasks whose worker died are added to ``lost``."""
+        from concurrent.futures import as_completed
+        from concurrent.futures.process import BrokenProcessPool
+
+        futures = {}
+        for task in tasks:
+            try:
+                futures[self._executor.submit(_attempt_in_worker, task, work, threads)] = task
+            except BrokenProcessPool:
+                lost.append(task)
+        for future in as_completed(futures):
+            try:
+                yield future.result()
+            except BrokenProcessPool:
+                lost.append(futures[future])
+
+
+def _attempt_in_worker(task: Task, work: Work, threads: int) -> Outcome:
+    """Do one task; an order to stop ends the worker once the task has cleaned up behind itself."""
+    try:
+        return _attempt(task, work, threads)
+    except SystemExit as stop:
+        os._exit(stop.code if isinstance(stop.code, int) else 1)
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and make its order to stop an exception that cleans up."""
+    import signal
+    import sys
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+
+class ReportFile:
+    """A file that gets one JSON line per outcome, as it comes.
+
+    Parameters
+    ----------
+    target : str
+        A path, or ``-`` for standard output.
+    tasks : sequence of Task
+        What the batch reads and writes; a report never takes one of their names.
+
+    Raises
+    ------
+    UsageError
+        ``target`` is an input or output of the batch.
+    """
+
+    def __init__(self, target: str, tasks: Sequence[Task]) -> None:
+        import sys
+
+        if target != STREAM:
+            names = {os.path.abspath(path) for task in tasks for path in (task.input, task.output)}
+            if os.path.abspath(target) in names:
+                raise UsageError("the report would replace an image", path=target, hint="give it another name")
+        elif any(task.output == STREAM for task in tasks):
+            raise UsageError("both the image and the report would go to standard output", hint="name one of them")
+        self._file = sys.stdout if target == STREAM else open(target, "w", encoding="utf-8")  # noqa: SIM115
+        self._own = target != STREAM
+
+    def __enter__(self) -> ReportFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._own:
+            self._file.close()
+
+    def add(self, outcome: Outcome) -> None:
+        """Write the line of one outcome."""
+        import json
+
+        self._file.write(json.dumps(outcome.to_json()) + "\n")
+        self._file.flush()

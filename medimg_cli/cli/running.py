@@ -1,0 +1,76 @@
+"""From the paths and options of a command that writes to an exit code: plan, run, tell, count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+
+from medimg_cli.batch import BatchOptions, Outcome, ReportFile, Task, Work, plan_outputs, run_tasks, split_paths
+from medimg_cli.cli.render import Console, escape, progress
+
+__all__ = ["run_batch"]
+
+
+def run_batch(paths: Sequence[str] | None, work: Work, *, batch: BatchOptions, console: Console) -> int:
+    """Do ``work`` on every input, tell on stderr what came of it, and return the exit code.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Inputs, and last the output unless ``batch.output_dir`` is set.
+    work : Work
+        What to do with each input.
+    batch : BatchOptions
+    console : Console
+
+    Returns
+    -------
+    int
+        0, or 2 if any input failed.
+    """
+    inputs, output = split_paths(paths or (), batch)
+    tasks = plan_outputs(inputs, output, batch)
+    counts = dict.fromkeys(("done", "planned", "skipped", "failed"), 0)
+    with ExitStack() as stack:
+        report = stack.enter_context(ReportFile(batch.report, tasks)) if batch.report is not None else None
+        bar = stack.enter_context(progress(console, len(tasks)))
+        for outcome in stack.enter_context(closing(run_tasks(tasks, work, batch))):
+            counts[outcome.status] += 1
+            _tell(outcome, console, brief=len(tasks) > 1)
+            if batch.dry_run and batch.report != "-" and outcome.status == "planned":
+                console.out(_arrow(outcome.task))
+            if report is not None:
+                report.add(outcome)
+            bar.advance()
+    if len(tasks) > 1:
+        console.message(", ".join(f"{count} {status}" for status, count in counts.items() if count))
+    return 2 if counts["failed"] else 0
+
+
+def _tell(outcome: Outcome, console: Console, *, brief: bool) -> None:
+    """Say what came of one task: failures always, losses and warnings unless quiet, success when asked.
+
+    With ``brief``, of many tasks, the losses of one are one line of names.
+    """
+    task = outcome.task
+    name = task.input if task.output == "-" else task.output
+    for sentence in outcome.report.warnings:
+        console.warning(f"{task.input}: {sentence}")
+    losses = [loss.note for loss in outcome.report.losses]
+    if brief and losses:
+        losses = [", ".join(loss.field.replace("_", " ") for loss in outcome.report.losses)]
+    for loss in losses:
+        console.warning(f"{name}: not kept: {loss}")
+    for note in outcome.report.notes:
+        console.detail(f"{name}: {note}")
+    if outcome.status == "failed":
+        console.error(outcome.error or "failed")
+        console.trace(outcome.trace)
+    elif outcome.status == "skipped":
+        console.detail(f"{_arrow(task)}: left out: {task.skip}")
+    elif outcome.status == "done":
+        console.detail(f"{_arrow(task)} ({outcome.seconds:.2f} s)")
+
+
+def _arrow(task: Task) -> str:
+    return f"{escape(task.input)} -> {escape(task.output)}"

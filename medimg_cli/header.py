@@ -428,7 +428,7 @@ def _same(name: str, a: Any, b: Any, header: Header, tolerance: float) -> bool:
     if name in _MATRICES and a is not None and b is not None:
         return bool(a.mm_shift(b, header.shape[1:]) <= tolerance)
     if name in ("sform", "qform"):
-        return not (getattr(header, f"{name}_code") if a is not None else b is not None)
+        return _says_nothing(a if b is None else b, getattr(header, f"{name}_code") if b is None else 1, header)
     if isinstance(a, float) and isinstance(b, float):
         return abs(a - b) <= 1e-3 * tolerance * max(abs(a), abs(b))
     if name == "gradients" and a is not None and b is not None:
@@ -437,7 +437,14 @@ def _same(name: str, a: Any, b: Any, header: Header, tolerance: float) -> bool:
         return _close(a, b)
     if name == "metadata":
         return dict(a) == dict(b)
+    if name == "extensions":  # null characters fill them up to a multiple of 16 bytes
+        return [(code, text.rstrip(b"\0")) for code, text in a] == [(code, text.rstrip(b"\0")) for code, text in b]
     return bool(a == b)
+
+
+def _says_nothing(form: AffineMatrix, code: int | None, header: Header) -> bool:
+    """Tell whether a form that only one of two headers has adds nothing: it is not in use, or it is the affine."""
+    return not code or form.mm_shift(header.affine, header.shape[1:]) <= 1e-3
 
 
 def _plain(axes: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:

@@ -92,6 +92,7 @@ def _neutral(head: bytes, order: str, name: str) -> tuple[Header, int]:
         shape=(prod(size for _, size in axes), *spatial[:3]),  # type: ignore[arg-type]
         dtype=dtype,
         affine=affine,
+        format="analyze",
         axes=tuple(axes),
         ndim=min(dim[0], 3),
         byte_order=order,

@@ -28,6 +28,7 @@ from medimg_cli.formats.nifti_fields import (
     VECTOR_INTENTS,
     Fields,
     pack,
+    padded,
     quaternion_affine,
     read_extensions,
     recognise,
@@ -73,6 +74,10 @@ def open(source: ByteSource, compression: str | None) -> Backend:
     if suffix == ".img" and head[:4] not in (b"\\\1\0\0", b"\0\0\1\\", b"\x1c\2\0\0", b"\0\0\2\x1c"):
         source = header_of_pair(source, stem)
         head = source.head(max(SIZES.values()) + 4)
+        if head[:4] in (b"\\\1\0\0", b"\0\0\1\\") and head[344:346] not in (b"n+", b"ni"):
+            from medimg_cli.formats import analyze
+
+            return analyze.open(source, compression)
     version, byte_order = recognise(head, source.name)
     fields = unpack(head, version, byte_order)
     pair = fields["magic"].startswith(b"ni") and suffix != ".nii"
@@ -95,7 +100,11 @@ def open(source: ByteSource, compression: str | None) -> Backend:
     data, problem = voxels_of_pair(source, stem) if pair else (source, None)
     if pair and problem is None and source.size is not None and data.size is not None:
         header = header.replace(file_bytes=source.size + data.size)
-    return StoredBackend(StoredArray(data, offset, layout_of(header)), header, problem)
+    stored = StoredArray(data, offset, layout_of(header))
+    unread = (data.size or 0) - stored.span()[1]
+    if unread > 0:
+        header = header.warn(f"{unread} bytes follow the voxels: the header may state too few")
+    return StoredBackend(stored, header, problem)
 
 
 def header_of_pair(source: ByteSource, stem: str) -> ByteSource:
@@ -300,7 +309,7 @@ def _with_extensions(header: Header, extensions: list[tuple[int, bytes]]) -> Hea
             try:
                 header = _from_own(header, content)
                 continue
-            except (ValueError, TypeError, KeyError, AttributeError):
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 header = header.warn("the medimg extension of the header cannot be read and is kept as it is")
         kept.append((code, content))
     return header.replace(extensions=tuple(kept))
@@ -313,6 +322,8 @@ def _from_own(header: Header, content: bytes) -> Header:
 
     facts = json.loads(content.rstrip(b"\0"))
     labels, history, metadata = facts.get("labels"), facts.get("history", []), facts.get("metadata", {})
+    if not isinstance(facts.get("description", ""), str):
+        raise TypeError
     return header.replace(
         labels=LabelTable.from_json(labels) if labels is not None else None,
         history=tuple(dict(step) for step in history),
@@ -343,7 +354,7 @@ def _own_extension(header: Header, in_fields: Header) -> list[tuple[int, bytes]]
 
 def _with_gradients(header: Header, source: ByteSource, stem: str) -> Header:
     """Read the ``.bval`` and ``.bvec`` beside a file of several volumes."""
-    if header.channels < 2 or source.path is None or (header.axes and header.axes[-1][0] in ("rgb", "vector")):
+    if source.path is None or not _may_have_gradients(header):
         return header
     from medimg_cli.formats.sidecars import read_gradients
 
@@ -356,6 +367,10 @@ def _with_gradients(header: Header, source: ByteSource, stem: str) -> Header:
     if len(gradients.bvals) != header.channels:
         return header.warn(f"{len(gradients.bvals)} b-values beside it, the image has {header.channels} volumes")
     return header.replace(gradients=Gradients(gradients.bvals, gradients.bvecs))
+
+
+def _may_have_gradients(header: Header) -> bool:
+    return header.channels > 1 and not (header.axes and header.axes[-1][0] in ("rgb", "vector"))
 
 
 def layout_of(header: Header) -> Layout:
@@ -384,12 +399,12 @@ def fit(header: Header, name: str) -> Header:
     raw = pack(fields, version, byte_order)
     stored = neutral(unpack(raw, version, byte_order), version, byte_order, name, raw)
     return stored.replace(
-        gradients=header.gradients,
+        gradients=header.gradients if _may_have_gradients(stored) else None,
         labels=header.labels,
         history=header.history,
         metadata={**stored.metadata, **header.metadata},
         description=header.description,
-        extensions=header.extensions,
+        extensions=tuple((code, padded(content)) for code, content in header.extensions),
     )
 
 

@@ -210,13 +210,18 @@ def read_extensions(data: bytes, byte_order: str, name: str) -> tuple[list[tuple
     return extensions, warnings
 
 
+def padded(content: bytes) -> bytes:
+    """Fill the content of an extension up: with its size and code it has a multiple of 16 bytes."""
+    return content.ljust(-(-(8 + len(content)) // 16) * 16 - 8, b"\0")
+
+
 def extension_bytes(extensions: list[tuple[int, bytes]], byte_order: str) -> bytes:
     """Write extender and extensions; each is filled up to a multiple of 16 bytes."""
     if not extensions:
         return bytes(4)
     parts = [b"\1\0\0\0"]
     for code, content in extensions:
-        size = -(-(8 + len(content)) // 16) * 16
-        parts.append(struct.pack("<ii" if byte_order == "little" else ">ii", size, code))
-        parts.append(content.ljust(size - 8, b"\0"))
+        content = padded(content)
+        parts.append(struct.pack("<ii" if byte_order == "little" else ">ii", 8 + len(content), code))
+        parts.append(content)
     return b"".join(parts)

@@ -41,8 +41,6 @@ def build(header: Header) -> tuple[Fields, int, str]:
     native = header.native.data if header.native is not None and header.native.family == "nifti" else None
     version = 2 if header.format == "nifti2" else 1
     axes = _file_axes(header)
-    if max(header.shape[1:] + tuple(size for _, size in axes)) > _MOST_VOXELS:
-        version = 2
     byte_order = native[1] if native else "little"
     if native:
         fields = unpack(native[2], native[0], byte_order)
@@ -50,6 +48,8 @@ def build(header: Header) -> tuple[Fields, int, str]:
     else:
         fields = {"pixdim": (1.0,) * 8, "regular": ord("r"), "extents": 16384}
         old = None
+    if max(header.shape[1:] + tuple(size for _, size in axes)) > _MOST_VOXELS and not _same_voxels(old, header):
+        version = 2
     _set_voxels(fields, header, old, axes)
     _set_geometry(fields, header, old)
     _set_meaning(fields, header, old, axes)
@@ -85,6 +85,13 @@ def _native_vector(header: Header) -> bool:
     return header.format.startswith("nifti") and len(header.axes) == 1 and header.axes[0][0] == "vector"
 
 
+def _same_voxels(old: Header | None, header: Header) -> bool:
+    """Tell whether ``dim`` stays as it is; FreeSurfer's long first axis, -1 there, stays, too."""
+    return old is not None and (old.shape, old.axes, old.ndim, old.format) == (
+        header.shape, header.axes, header.ndim, header.format
+    )  # fmt: skip
+
+
 def _set_voxels(fields: Fields, header: Header, old: Header | None, axes: list[tuple[str, int]]) -> None:
     colours = header.axes[-1][1] if header.axes and header.axes[-1][0] == "rgb" and axes != list(header.axes) else 1
     colours = colours if header.dtype == "uint8" and not any(kind == "vector" for kind, _ in axes) else 1
@@ -93,7 +100,7 @@ def _set_voxels(fields: Fields, header: Header, old: Header | None, axes: list[t
         raise FormatError(f"NIfTI has no datatype for {header.dtype}")
     sizes = [size for _, size in axes]
     rank = 3 + len(sizes) if sizes else header.ndim
-    if old is None or (old.shape, old.axes, old.ndim) != (header.shape, header.axes, header.ndim):
+    if not _same_voxels(old, header):
         fields["dim"] = (rank, *header.shape[1:], *sizes, *(1,) * (4 - len(sizes)))
     fields["datatype"] = _CODES[dtype, colours]
     fields["bitpix"] = 8 * ITEMSIZE[dtype] * colours

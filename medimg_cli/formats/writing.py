@@ -67,7 +67,9 @@ def losses(header: Header, path: str) -> tuple[Difference, ...]:
 
 def _lost(header: Header, fitted: Header) -> tuple[Difference, ...]:
     """Return the differences in which something was there before: what a format adds is no loss."""
-    return tuple(d for d in differences(header, fitted) if d.before not in (None, "", (), 0) and d.before != {})
+    lost = [d for d in differences(header, fitted) if d.before not in (None, "", (), 0) and d.before != {}]
+    lost += [Difference("values", "exact", "lossy", note) for note in fitted.warnings if note.startswith("lossy")]
+    return tuple(lost)
 
 
 def save_backend(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from medimg_cli.batch import STREAM, Report, Task
-from medimg_cli.errors import GeometryError, StorageError, UsageError
+from medimg_cli.errors import GeometryError, UsageError
 from medimg_cli.formats import open_backend, split_suffix
 from medimg_cli.formats.writing import save_backend
 
@@ -104,8 +104,10 @@ def process(task: Task, pipeline: Pipeline, *, threads: int) -> Report:
         losses = save_backend(
             backend, path, level=pipeline.level, force=task.force, strict=pipeline.strict, threads=threads
         )
-        if task.input != STREAM and task.output != STREAM:
-            _copy_sidecar(task, backend.header)
+        if STREAM not in (task.input, task.output):
+            from medimg_cli.formats.sidecars import copy_sidecar
+
+            copy_sidecar(task.input, task.output, backend.header, force=task.force)
     return Report(losses=losses, warnings=warnings)
 
 
@@ -163,13 +165,3 @@ def choose_form(backend: Backend, form: Literal["sform", "qform"]) -> Backend:
     other = "qform" if form == "sform" else "sform"
     changes = {other: None, f"{other}_code": 0}
     return with_header(backend, header.replace(affine=affine, affine_source=form, **changes))
-
-
-def _copy_sidecar(task: Task, header: Header) -> None:
-    """Let the BIDS sidecar travel with the image, its axes moved as the image's were."""
-    from medimg_cli.formats.sidecars import copy_sidecar
-
-    try:
-        copy_sidecar(task.input, task.output, header, force=task.force)
-    except OSError as error:
-        raise StorageError(f"its sidecar cannot be written: {error}", path=task.output) from error

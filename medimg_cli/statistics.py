@@ -1,0 +1,164 @@
+"""Facts about voxels, gathered in one pass over an image of any size: ranges, counts of values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from medimg_cli.backends import numpy_dtype
+from medimg_cli.dtypes import ITEMSIZE
+from medimg_cli.errors import UnsupportedError
+from medimg_cli.storage.stored import Layout
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from medimg_cli.backends import Backend
+
+__all__ = ["ValueRange", "count_nans", "count_values", "streaming_layout", "value_blocks", "value_range"]
+
+#: Bytes of one block: what is computed from it takes several times as much.
+_BLOCK = 1 << 22
+#: Different values that are counted at most; an image with more holds no labels.
+_MOST_VALUES = 1 << 20
+
+
+class ValueRange(NamedTuple):
+    """Smallest and largest finite value (None: there is none), and how many are NaN or infinite."""
+
+    low: float | None
+    high: float | None
+    nans: int
+    infinities: int
+
+
+def streaming_layout(backend: Backend, dtype: str | None = None) -> Layout:
+    """Return a packed layout in the order in which a backend can be read without going back.
+
+    Parameters
+    ----------
+    backend : Backend
+    dtype : str, optional
+        Of the layout; that of the stored numbers where left out.
+    """
+    shape, dtype = backend.header.shape, dtype or backend.header.dtype
+    stored = getattr(backend, "stored", None)
+    base = getattr(backend, "base", None)
+    if stored is not None:
+        strides = [*stored.layout.strides, *(stride for _, stride in stored.layout.channels)]
+        sizes = [size for size, _ in stored.layout.channels]
+        order = sorted(range(len(strides)), key=lambda axis: abs(strides[axis]))
+        return Layout.packed(shape, dtype, order=order, channels=sizes)
+    array = getattr(backend, "array", None)
+    if array is not None:
+        strides = [*array.strides[1:], array.strides[0]]
+        order = sorted(range(4), key=lambda axis: abs(strides[axis]))
+        return Layout.packed(shape, dtype, order=order)
+    if base is not None and base.header.shape == shape and not hasattr(backend, "axes"):
+        return streaming_layout(base, dtype)
+    return Layout.packed(shape, dtype)
+
+
+def value_blocks(backend: Backend) -> Iterator[np.ndarray[Any, Any]]:
+    """Yield all values of an image once, as 1-D arrays of its value dtype, in the order that costs least."""
+    import numpy as np
+
+    name = backend.header.value_dtype
+    dtype, size = numpy_dtype(name, "little"), ITEMSIZE[name]
+    carry = b""
+    for block in backend.blocks(streaming_layout(backend, name), raw=False, max_bytes=_BLOCK):
+        data = carry + bytes(block) if carry or len(block) % size else block
+        whole = len(data) - len(data) % size
+        carry = bytes(data[whole:])
+        yield np.frombuffer(data, dtype, whole // size)
+
+
+def value_range(backend: Backend) -> ValueRange:
+    """Find the range of the finite values, and count the others.
+
+    Raises
+    ------
+    UnsupportedError
+        If the values are complex: they have no order.
+    """
+    import numpy as np
+
+    if backend.header.value_dtype.startswith("complex"):
+        raise UnsupportedError("complex values have no smallest and largest")
+    low = high = None
+    nans = infinities = 0
+    for block in value_blocks(backend):
+        finite = block
+        if block.dtype.kind == "f":
+            good = np.isfinite(block)
+            if not good.all():
+                missing = int(np.isnan(block).sum())
+                nans, infinities = nans + missing, infinities + int((~good).sum()) - missing
+                finite = block[good]
+        if finite.size:
+            least, most = finite.min().item(), finite.max().item()
+            low = least if low is None else min(low, least)
+            high = most if high is None else max(high, most)
+    return ValueRange(low, high, nans, infinities)
+
+
+def count_nans(backend: Backend) -> int:
+    """Count the values that are NaN."""
+    import numpy as np
+
+    return sum(int(np.isnan(block).sum()) for block in value_blocks(backend))
+
+
+def count_values(backend: Backend) -> dict[int | float, int]:
+    """Count how many voxels hold each value.
+
+    Returns
+    -------
+    dict
+        Value -> voxels, in ascending order; whole numbers are int, also where they are stored as floats. NaN
+        comes last.
+
+    Raises
+    ------
+    UnsupportedError
+        If there are more than a million different values, or they are complex.
+    """
+    import numpy as np
+
+    if backend.header.value_dtype.startswith("complex"):
+        raise UnsupportedError("complex values cannot be counted as labels")
+    counts: dict[Any, int] = {}
+    nans = 0
+    for block in value_blocks(backend):
+        if block.dtype.kind == "f":
+            missing = np.isnan(block)
+            if missing.any():
+                nans += int(missing.sum())
+                block = block[~missing]
+        for value, count in zip(*_distinct(block), strict=True):
+            counts[value] = counts.get(value, 0) + count
+        if len(counts) > _MOST_VALUES:
+            raise UnsupportedError("more than a million different values: this is no label map")
+    found: dict[int | float, int] = {_label(value): counts[value] for value in sorted(counts)}
+    if nans:
+        found[float("nan")] = nans
+    return found
+
+
+def _distinct(block: np.ndarray[Any, Any]) -> tuple[list[Any], list[int]]:
+    import numpy as np
+
+    if block.dtype.itemsize <= 2 and block.dtype.kind in "iub":
+        low = np.iinfo(block.dtype).min if block.dtype.kind != "b" else 0
+        totals = np.bincount(block.astype(np.int32) - low)
+        places = np.flatnonzero(totals)
+        return (places + low).tolist(), totals[places].tolist()
+    values, totals = np.unique(block, return_counts=True)
+    return values.tolist(), totals.tolist()
+
+
+def _label(value: Any) -> int | float:
+    if isinstance(value, int):
+        return int(value)
+    whole = float(value).is_integer()
+    return int(value) if whole else float(value)

@@ -182,6 +182,8 @@ def neutral(
     scale_space, space = SPACE_UNITS.get(fields["xyzt_units"] & 7, (1.0, None))
     if fields["xyzt_units"] & 7 > 3:
         warnings.append(f"the unit of space ({fields['xyzt_units'] & 7}) is unknown, taken as mm")
+    if time_spacing is not None and time_spacing >= 100:
+        warnings.append(f"a time step of {time_spacing:g} s is stored; it may be meant as milliseconds")
     slope, inter = (None, None) if components > 1 else _scaling(fields, warnings)
     sform, qform, chosen, affine = _forms(fields, scale_space, warnings)
     if 3000 <= fields["intent_code"] < 3100:

@@ -11,7 +11,7 @@ from typing import Any
 
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import Backend, StoredBackend
-from medimg_cli.errors import FormatError, GeometryError, MedImgError
+from medimg_cli.errors import FormatError, MedImgError
 from medimg_cli.formats.neutral import FACTS, from_facts, to_facts
 from medimg_cli.formats.npy import (
     NO_GEOMETRY,
@@ -108,7 +108,7 @@ def _with_affine(header: Header, source: ByteSource, member: Member | None) -> H
         values = _values(data, facts)
         rows = [values[4 * n : 4 * n + 4] for n in range(4)]
         affine = AffineMatrix(list(zip(*rows, strict=True)) if facts.fortran else rows)
-    except (FormatError, GeometryError) as error:
+    except MedImgError as error:
         return header.warn(
             f"its affine is not usable ({error.message}): spacing 1 mm and origin 0 are assumed"
         )

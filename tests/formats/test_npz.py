@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from medimg_cli.backends import ArrayBackend
-from medimg_cli.errors import FormatError, MedImgError, TruncatedError, UnsupportedError
+from medimg_cli.errors import FormatError, MedImgError, UnsupportedError
 from medimg_cli.formats import npz, open_backend
 from medimg_cli.formats.writing import losses, save_backend
 from medimg_cli.formats.zipped import ZipWriter, list_members
@@ -175,24 +175,26 @@ def test_other_archives_are_no_images() -> None:
 # damage and bombs
 
 
-def small(level: int) -> bytes:
+def small(level: int, shape: tuple[int, ...] = (8, 9, 10)) -> bytes:
     file = BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED if level else zipfile.ZIP_STORED) as zipped:
         array = BytesIO()
-        np.save(array, voxels((8, 9, 10), "int16"))
+        np.save(array, voxels(shape, "int16"))
         zipped.writestr("data.npy", array.getvalue())
     return file.getvalue()
 
 
 @pytest.mark.parametrize("level", [0, 1])
-def test_a_wrong_checksum_is_noticed_when_all_is_read(level: int) -> None:
-    content = bytearray(small(level))
-    content[700] ^= 0x10
+def test_a_wrong_checksum_is_noticed_when_all_is_read(tmp_path: Path, level: int) -> None:
+    content = bytearray(small(level, (80, 90, 10)))
+    content[20_000] ^= 0x10
     backend = open_backend(bytes(content), name="x.npz")
+    assert backend.header.shape == (1, 80, 90, 10)
     with pytest.raises(FormatError, match="damaged"):
         read(backend)
     with pytest.raises(FormatError, match="damaged"):
-        save_backend(backend, os.devnull + ".npy")
+        save_backend(backend, str(tmp_path / "a.npy"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_bomb_is_refused_before_it_is_inflated() -> None:
@@ -246,8 +248,13 @@ def test_encrypted_and_oddly_compressed_members_are_refused() -> None:
 
 def test_a_member_that_is_cut_off_is_refused() -> None:
     content = small(0)
-    with pytest.raises(TruncatedError):
-        open_backend(content[:600] + content[900:], name="x.npz")
+    for length in (900, len(content) - 30):
+        with pytest.raises(FormatError):
+            open_backend(content[:length], name="x.npz")
+    directory = content.index(b"PK\x01\x02")
+    moved = content[:600] + content[900:directory] + bytes(300) + content[directory:]
+    with pytest.raises(FormatError, match="damaged"):
+        read(open_backend(moved, name="x.npz"))
 
 
 def test_mutated_archives_raise_only_our_errors() -> None:

@@ -115,9 +115,10 @@ def nibabel_folder(named: str | None) -> Path | None:
 
 
 def timed(command: Command, output: Path | None) -> float:
-    """Time one run; an output of an earlier run is removed first."""
+    """Time one run; the output of an earlier run is removed first, and the sidecars that travelled with it."""
     if output is not None:
-        output.unlink(missing_ok=True)
+        for entry in output.parent.glob(f"{output.name.partition('.')[0]}.*"):
+            entry.unlink()
     return proving.stopwatch(command)
 
 
@@ -330,11 +331,9 @@ def bench_memory(head: Path, plain: Path, work: Path, copies: int) -> Iterator[R
             (f"{size}: .nii.gz to .mgz", source, ["convert"], work / "peak.mgz"),
         ]
     for what, source, words, target in jobs:
-        if target != plain:
-            target.unlink(missing_ok=True)
-        elif target.exists():
+        if target == plain:
             target = work / "peak.nii"
-        outcome = proving.run([*medimg, *words, str(source), str(target)], timeout=600)
+        outcome = proving.run([*medimg, *words, str(source), str(target), "--force"], timeout=600)
         if outcome.code != 0:
             raise RuntimeError(f"medimg exited with {outcome.code}: {' '.join(outcome.err_lines[-1:])}")
         peak = outcome.peak / 1e6

@@ -23,7 +23,8 @@ from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from medimg_cli.errors import FormatError, GeometryError, TruncatedError
-from medimg_cli.storage.source import Cursor, EncodedSource
+from medimg_cli.storage.encoded import EncodedSource
+from medimg_cli.storage.source import Cursor
 from medimg_cli.storage.stored import Layout, Region, StoredArray, whole
 from medimg_cli.storage.threads import cores, in_order
 

@@ -158,7 +158,7 @@ def _distinct(block: np.ndarray[Any, Any]) -> tuple[list[Any], list[int]]:
 
 
 def _label(value: Any) -> int | float:
-    if isinstance(value, int):
-        return int(value)
-    whole = float(value).is_integer()
-    return int(value) if whole else float(value)
+    """Return a value as int where it is whole, else as it is."""
+    whole = isinstance(value, int) or value.is_integer()
+    found: int | float = int(value) if whole else value
+    return found

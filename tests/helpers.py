@@ -19,7 +19,7 @@ import numpy as np
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import ArrayBackend, Backend, numpy_dtype
 from medimg_cli.dtypes import ITEMSIZE, is_float, is_integer
-from medimg_cli.errors import FormatError, GeometryError, MedImgError, UnsupportedError
+from medimg_cli.errors import CastError, FormatError, GeometryError, MedImgError, UnsupportedError
 from medimg_cli.formats import Format, codec_module, format_for_output, open_backend
 from medimg_cli.formats.writing import save_backend
 from medimg_cli.header import Gradients, Header
@@ -185,10 +185,11 @@ def make(kind: str = "plain", dtype: str | None = None, *, seed: int = 0) -> Arr
 
 
 def fits(module: Any, header: Header, name: str) -> Header | None:
-    """Return what a format makes of a header, None where it cannot hold such an image at all."""
+    """Return what a format makes of a header, None where it cannot hold such an image at all, and says so."""
     try:
         fitted: Header = module.fit(header, name)
-    except (FormatError, GeometryError, UnsupportedError):
+    except (CastError, FormatError, GeometryError, UnsupportedError) as error:
+        assert one_line(error), error
         return None
     return fitted
 

@@ -31,7 +31,8 @@ from medimg_cli.backends import (
 from medimg_cli.dtypes import is_complex, is_float
 from medimg_cli.errors import FormatError, GeometryError, StorageError, TruncatedError
 from medimg_cli.header import Header
-from medimg_cli.storage.source import EncodedSource, MemorySource, PathSource
+from medimg_cli.storage.encoded import EncodedSource
+from medimg_cli.storage.source import MemorySource, PathSource
 from medimg_cli.storage.stored import Layout, StoredArray, whole
 from tests.helpers import DTYPES, KINDS, laid_out, layouts, make, part, read, regions, unlike, voxels
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.errors import GeometryError

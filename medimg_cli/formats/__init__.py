@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medimg_cli.errors import FormatError, MedImgError, MissingExtraError, UnsupportedError, UsageError
 from medimg_cli.storage.codecs import CODECS, codec_of_magic
-from medimg_cli.storage.source import HEAD, ByteSource, EncodedSource, open_source
+from medimg_cli.storage.encoded import EncodedSource
+from medimg_cli.storage.source import HEAD, ByteSource, open_source
 
 if TYPE_CHECKING:
     from medimg_cli.backends import Backend
@@ -189,14 +190,11 @@ def _matches(row: Format, head: bytes) -> bool:
 
 def _recognise(head: bytes, suffix: str) -> tuple[Format | None, bool]:
     """Return the row for the first bytes and the suffix of a file, and whether the bytes vouch for it."""
-    by_magic = [row for row in FORMATS if _matches(row, head)]
-    for row in by_magic:
-        if suffix in row.suffixes:
-            return row, True
     by_suffix = [row for row in FORMATS if suffix in row.suffixes]
     for row in by_suffix:
-        if not row.magic:
+        if not row.magic or _matches(row, head):
             return row, True
+    by_magic = [row for row in FORMATS if _matches(row, head)]
     strong = [row for row in by_magic if max(len(magic) for _, magic in row.magic) > 2 and row.name != "mgh"]
     if strong and not (by_suffix and strong[0].name == "analyze"):
         return strong[0], True
@@ -261,7 +259,7 @@ def _open(raw: ByteSource, format: str | None, name: str) -> Backend:
         head = source.head(HEAD)
         if codec_of_magic(head):
             raise FormatError("is compressed twice", path=raw.name, hint="decompress it once")
-        if compression != promised and suffix not in (".mgz",):
+        if compression != promised and suffix not in ("", ".mgz"):
             warnings.append(f"the content is {compression}-compressed, the name says otherwise")
     elif promised is not None:
         warnings.append(f"the name says {promised}, the content is not compressed")

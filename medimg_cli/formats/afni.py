@@ -21,7 +21,8 @@ from medimg_cli.formats import split_suffix
 from medimg_cli.formats.foreign import Frames, ScaledBackend, check_shape
 from medimg_cli.header import Header
 from medimg_cli.storage.codecs import codec_of_magic
-from medimg_cli.storage.source import ByteSource, EncodedSource, MemorySource
+from medimg_cli.storage.encoded import EncodedSource
+from medimg_cli.storage.source import ByteSource, MemorySource
 from medimg_cli.storage.stored import Layout, StoredArray
 
 __all__ = ["open"]

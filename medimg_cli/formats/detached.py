@@ -10,7 +10,8 @@ import re
 from collections.abc import Sequence
 
 from medimg_cli.errors import FormatError, NotFoundError, TruncatedError, UnsupportedError
-from medimg_cli.storage.source import ByteSource, Cursor, EncodedSource, MemorySource, _CursorBase
+from medimg_cli.storage.encoded import EncodedSource
+from medimg_cli.storage.source import ByteSource, Cursor, CursorBase, MemorySource
 
 __all__ = ["TailSource", "data_name", "from_end", "missing", "numbered", "numbers", "open_files", "skip_lines"]
 
@@ -167,7 +168,7 @@ class TailSource:
         return self.base.sibling(name)
 
 
-class _ShiftedCursor(_CursorBase):
+class _ShiftedCursor(CursorBase):
     """A cursor that counts from some byte on."""
 
     def __init__(self, base: Cursor, start: int) -> None:

@@ -23,7 +23,6 @@ from medimg_cli.backends import (
 )
 from medimg_cli.dtypes import ITEMSIZE, can_hold, is_complex
 from medimg_cli.errors import (
-    CastError,
     FormatError,
     GeometryError,
     MedImgError,
@@ -31,7 +30,8 @@ from medimg_cli.errors import (
     UnsupportedError,
 )
 from medimg_cli.header import Header
-from medimg_cli.storage.source import ByteSource, EncodedSource
+from medimg_cli.storage.encoded import EncodedSource
+from medimg_cli.storage.source import ByteSource
 from medimg_cli.storage.stored import Layout, Region
 
 if TYPE_CHECKING:
@@ -313,7 +313,7 @@ def widened(header: Header, allowed: Sequence[str], title: str) -> str:
 
     Raises
     ------
-    CastError
+    UnsupportedError
         If none of them holds every value.
     """
     wanted = header.value_dtype
@@ -321,7 +321,7 @@ def widened(header: Header, allowed: Sequence[str], title: str) -> str:
     if found is not None and is_complex(found) == is_complex(wanted):
         return found
     hint = "choose one with --dtype" if not is_complex(wanted) else "convert to NIfTI, NRRD or MIF instead"
-    raise CastError(f"{title} has no type that holds every {wanted} value", hint=hint)
+    raise UnsupportedError(f"{title} has no type that holds every {wanted} value", hint=hint)
 
 
 def bare(header: Header, *, dtype: str, affine: AffineMatrix, **kept: Any) -> Header:

@@ -94,10 +94,8 @@ def fit(header: Header, name: str) -> Header:
 
     Raises
     ------
-    CastError
-        If no type of GIPL holds every value.
     UnsupportedError
-        If an axis is longer than 65535.
+        If no type of GIPL holds every value, or an axis is longer than 65535.
     """
     refuse_size(header, 65535, "GIPL")
     axes = header.channel_axes()

@@ -152,7 +152,7 @@ def fit(header: Header, name: str) -> Header:
 
     Raises
     ------
-    CastError
+    UnsupportedError
         If no type of ITK holds every value.
     GeometryError
         If the axes are sheared: the file holds directions at right angles.

@@ -33,8 +33,9 @@ from medimg_cli.formats import keyvalues
 from medimg_cli.formats.detached import MOST_FILES, from_end, missing, numbered, numbers, open_files
 from medimg_cli.formats.repair import LIMIT, usable_axes
 from medimg_cli.header import Header, Native
+from medimg_cli.storage.encoded import EncodedSource
 from medimg_cli.storage.joined import JoinedSource
-from medimg_cli.storage.source import HEAD, ByteSource, EncodedSource
+from medimg_cli.storage.source import HEAD, ByteSource
 from medimg_cli.storage.stored import Layout, StoredArray
 
 __all__ = ["encode", "fit", "open"]

@@ -6,8 +6,8 @@ silent, by what MRtrix 3.0 does:
 - ``layout`` gives the strides, of any order and sign; voxel (0, 0, 0) then lies in the middle of the data.
   World coordinates are RAS+; ``transform`` has unit axes, the affine is that times ``vox``. Without a
   transform the axes are the world's and the image is centred at the origin.
-- Voxel sizes that are no positive numbers are replaced by the mean of the others, or 1; a transform that is not
-  finite counts as missing. Columns that are not of length 1 are taken as they are. Each with a warning.
+- Voxel sizes that are no positive numbers are replaced by the mean of the others, or 1; a transform that is
+  not finite counts as missing. Columns that are not of length 1 are taken as they are. Each with a warning.
 - value = offset + scale * stored, where ``scaling`` is "offset,scale"; a scale of 0 means unscaled.
 - The fourth axis is time where ``vox`` says its step (1 only beside a RepetitionTime) or there are gradients,
   else channels.
@@ -39,8 +39,9 @@ from medimg_cli.formats.mif_text import (
 )
 from medimg_cli.formats.neutral import GEOMETRIC, from_facts
 from medimg_cli.header import Gradients, Header, Native
+from medimg_cli.storage.encoded import EncodedSource
 from medimg_cli.storage.joined import JoinedSource
-from medimg_cli.storage.source import ByteSource, EncodedSource, MemorySource
+from medimg_cli.storage.source import ByteSource, MemorySource
 from medimg_cli.storage.stored import Layout, StoredArray
 
 __all__ = ["Plan", "encode", "fit", "native_fields", "neutral", "open"]

@@ -37,10 +37,11 @@ from medimg_cli.formats.nifti_fields import (
 )
 from medimg_cli.header import Gradients, Header, Native
 from medimg_cli.storage.codecs import codec_of_magic
-from medimg_cli.storage.source import ByteSource, EncodedSource, MemorySource
+from medimg_cli.storage.encoded import EncodedSource
+from medimg_cli.storage.source import ByteSource, MemorySource
 from medimg_cli.storage.stored import Layout, StoredArray
 
-__all__ = ["encode", "fit", "open"]
+__all__ = ["encode", "fit", "native_fields", "open"]
 
 #: Factor from the unit of space (xyzt_units & 7) to mm, and its name.
 SPACE_UNITS: dict[int, tuple[float, str | None]] = {0: (1.0, None), 1: (1000.0, "m"), 2: (1.0, "mm"), 3: (0.001, "um")}
@@ -57,6 +58,8 @@ EXTRA_FIELDS = (
 #: The extension that carries what NIfTI has no field for.
 OWN_CODE, OWN_MARK = 6, b'{"medimg": 1,'
 _MOST_BYTES = 1 << 62
+#: Fields of several numbers that the standard names one by one.
+_PARTS = {"quatern": ("_b", "_c", "_d"), "qoffset": ("_x", "_y", "_z"), "srow": ("_x", "_y", "_z"), "intent_p": "123"}
 
 
 def open(source: ByteSource, compression: str | None) -> Backend:
@@ -416,6 +419,21 @@ def encode(header: Header, name: str, level: int | None) -> Any:
 
     own = _own_extension(header, neutral_of_native(header))
     return encoded(header, name, [*header.extensions, *own])
+
+
+def native_fields(data: tuple[int, str, bytes]) -> Fields:
+    """Return every field of the raw header by the standard's name."""
+    version, byte_order, raw = data
+    named: Fields = {}
+    for name, value in unpack(raw, version, byte_order).items():
+        parts = _PARTS.get(name)
+        if parts is None:
+            named[name] = text(value) if isinstance(value, bytes) else value
+        else:
+            size = len(value) // len(parts)
+            values = value if size == 1 else [value[n * size : n * size + size] for n in range(len(parts))]
+            named.update({f"{name}{part}": item for part, item in zip(parts, values, strict=True)})
+    return named
 
 
 def neutral_of_native(header: Header) -> Header:

@@ -26,7 +26,8 @@ from medimg_cli.formats.npy import (
 )
 from medimg_cli.formats.zipped import Member, ZipWriter, list_members, member_bytes, open_member
 from medimg_cli.header import Header
-from medimg_cli.storage.source import ByteSource, EncodedSource, MemorySource
+from medimg_cli.storage.encoded import EncodedSource
+from medimg_cli.storage.source import ByteSource, MemorySource
 from medimg_cli.storage.stored import StoredArray
 
 __all__ = ["fit", "native_fields", "open", "write_file"]

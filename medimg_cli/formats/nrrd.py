@@ -39,8 +39,9 @@ from medimg_cli.formats.detached import (
 from medimg_cli.formats.nrrd_axes import Axes, finite_vectors, place, read_axes
 from medimg_cli.formats.nrrd_fields import ENCODINGS, KINDS, TYPES, Parsed, integer, parse, words
 from medimg_cli.header import Gradients, Header, Native
+from medimg_cli.storage.encoded import EncodedSource
 from medimg_cli.storage.joined import JoinedSource
-from medimg_cli.storage.source import HEAD, ByteSource, EncodedSource
+from medimg_cli.storage.source import HEAD, ByteSource
 from medimg_cli.storage.stored import Layout, StoredArray
 
 __all__ = ["encode", "fit", "open"]

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medimg_cli.backends import Backend
-from medimg_cli.errors import CastError, FormatError, TruncatedError, UnsupportedError
+from medimg_cli.errors import FormatError, TruncatedError, UnsupportedError
 from medimg_cli.formats import split_suffix
 from medimg_cli.formats.foreign import (
     SourceFile,
@@ -251,9 +251,7 @@ def fit(header: Header, name: str) -> Header:
     Raises
     ------
     UnsupportedError
-        If the image has more than one slice, or channels that are no colours.
-    CastError
-        If its values are none that the format holds.
+        If the image has more than one slice, channels that are no colours, or values that the format does not hold.
     """
     kind = _SUFFIXES[split_suffix(name)[1]]
     frame = _frame(header, kind)
@@ -261,7 +259,7 @@ def fit(header: Header, name: str) -> Header:
     dtype = "uint8" if header.value_dtype == "bool" else header.value_dtype
     if dtype != "uint8" and not (kind == "PNG" and dtype == "uint16" and not axes):
         held = "uint8 and gray uint16" if kind == "PNG" else "uint8"
-        raise CastError(f"{kind} holds {held}, not {header.value_dtype} values", hint="add --dtype uint8 --rescale")
+        raise UnsupportedError(f"{kind} holds {held}, not {header.value_dtype} values", hint="add --dtype uint8 --rescale")
     most = (_RGB, _RGBA, (("channel", 2),)) if kind == "PNG" else (_RGB,)
     if axes and axes not in most:
         shown = " x ".join(f"{axis} {size}" for axis, size in axes)

@@ -24,7 +24,8 @@ from medimg_cli.formats.foreign import (
     sane_spacing,
 )
 from medimg_cli.header import Header
-from medimg_cli.storage.source import ByteSource, EncodedSource
+from medimg_cli.storage.encoded import EncodedSource
+from medimg_cli.storage.source import ByteSource
 
 if TYPE_CHECKING:
     import numpy as np

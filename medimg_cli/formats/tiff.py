@@ -232,7 +232,7 @@ def fit(header: Header, name: str) -> Header:
 
     Raises
     ------
-    CastError
+    UnsupportedError
         If no type of TIFF holds every value.
     """
     dtype = widened(header, _WRITABLE, "TIFF")

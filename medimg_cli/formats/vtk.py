@@ -20,7 +20,8 @@ from medimg_cli.errors import FormatError, TruncatedError, UnsupportedError
 from medimg_cli.formats.foreign import bare, check_shape, lps_affine, sane_origin, sane_spacing, single_line, widened
 from medimg_cli.formats.writing import Encoded
 from medimg_cli.header import Header
-from medimg_cli.storage.source import ByteSource, EncodedSource
+from medimg_cli.storage.encoded import EncodedSource
+from medimg_cli.storage.source import ByteSource
 from medimg_cli.storage.stored import Layout, StoredArray
 
 __all__ = ["encode", "fit", "open"]
@@ -254,7 +255,7 @@ def fit(header: Header, name: str) -> Header:
 
     Raises
     ------
-    CastError
+    UnsupportedError
         If no type of VTK holds every value.
     """
     dtype = widened(header, _WRITABLE, "VTK")

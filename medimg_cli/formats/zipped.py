@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 from medimg_cli.errors import FormatError, TruncatedError, UnsupportedError
 from medimg_cli.storage.compress import open_sink
+from medimg_cli.storage.encoded import EncodedSource
 from medimg_cli.storage.joined import JoinedSource
-from medimg_cli.storage.source import ByteSource, Cursor, EncodedSource, MemorySource, _CursorBase
+from medimg_cli.storage.source import ByteSource, Cursor, CursorBase, MemorySource
 
 __all__ = ["Member", "ZipWriter", "list_members", "member_bytes", "open_member"]
 
@@ -188,7 +189,7 @@ class _StoredMember(JoinedSource):
         return _StoredCursor(self)
 
 
-class _StoredCursor(_CursorBase):
+class _StoredCursor(CursorBase):
     """Reads a stored member; verifying reads all of it."""
 
     def __init__(self, member: _StoredMember) -> None:

@@ -6,7 +6,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 
-from medimg_cli.storage.source import ByteSource, Cursor, EncodedSource, _CursorBase
+from medimg_cli.storage.encoded import EncodedSource
+from medimg_cli.storage.source import ByteSource, Cursor, CursorBase
 
 __all__ = ["JoinedSource", "Piece"]
 
@@ -61,7 +62,7 @@ class JoinedSource:
         return self.pieces[0][0].sibling(name)
 
 
-class _JoinedCursor(_CursorBase):
+class _JoinedCursor(CursorBase):
     """Reads piece after piece; one of them is open at a time, and verified where it was read to its end."""
 
     def __init__(self, joined: JoinedSource) -> None:

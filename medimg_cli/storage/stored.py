@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from medimg_cli.dtypes import ITEMSIZE
 from medimg_cli.errors import FormatError, TruncatedError
-from medimg_cli.storage.source import ByteSource, EncodedSource
+from medimg_cli.storage.encoded import EncodedSource
+from medimg_cli.storage.source import ByteSource
 
 __all__ = ["Layout", "Region", "StoredArray", "whole"]
 

@@ -13,7 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from medimg_cli.errors import FormatError, MedImgError, MissingExtraError, NotFoundError, StorageError, UnsupportedError, UsageError
+from medimg_cli.errors import (
+    FormatError,
+    MedImgError,
+    MissingExtraError,
+    NotFoundError,
+    StorageError,
+    UnsupportedError,
+    UsageError,
+)
 from medimg_cli.formats import (
     FORMATS,
     Format,

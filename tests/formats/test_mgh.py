@@ -30,7 +30,11 @@ DTYPES = ("uint8", "int16", "uint16", "int32", "float32")
 
 
 def head(
-    sizes: tuple[int, ...] = (3, 4, 5, 1), code: int = 0, flag: int = 1, geometry: Any = None, version: int = 1
+    sizes: tuple[int, ...] = (3, 4, 5, 1),
+    code: int = 0,
+    flag: int = 1,
+    geometry: Any = None,
+    version: int = 1,
 ) -> bytes:
     """Return a raw header."""
     numbers = geometry or (1.0, 2.0, 3.0, -1.0, 0, 0, 0, 0, -1.0, 0, 1.0, 0, 10.0, 20.0, 30.0)
@@ -130,7 +134,7 @@ def test_shear_and_columns_of_any_length_are_kept() -> None:
 
 
 def test_without_geometry_the_default_is_that_of_freesurfer() -> None:
-    """Coronal slices, LIA, centred. nibabel and MRtrix fill the matrix in by rows and get LSP, mirrored twice."""
+    """Coronal slices: LIA, centred. nibabel and MRtrix fill the matrix in by rows and get LSP."""
     header = opened(file(flag=0))
     assert header.orientation == ("L", "I", "A") and header.spacing == (1, 1, 1)
     assert header.affine.apply((1.5, 2.0, 2.5)) == (0.0, 0.0, 0.0)
@@ -293,7 +297,9 @@ def test_a_copy_keeps_every_byte_of_header_and_tail(tmp_path: Path) -> None:
 def test_label_table_is_read_with_its_transparency(tmp_path: Path) -> None:
     table = colors([(0, "Unknown", (0, 0, 0, 0)), (17, "Left-Hippocampus", (220, 216, 20, 55))])
     header = opened(file(TAIL + table + COMMANDS))
-    assert header.labels == LabelTable([(0, "Unknown", (0, 0, 0, 255)), (17, "Left-Hippocampus", (220, 216, 20, 200))])
+    assert header.labels == LabelTable(
+        [(0, "Unknown", (0, 0, 0, 255)), (17, "Left-Hippocampus", (220, 216, 20, 200))]
+    )
     assert header.intent == "label"
     assert header.metadata["command_history"] == ["mri_convert a b", "mri_normalize b c"]
     old = opened(file(TAIL + colors([(0, "a", (1, 2, 3, 0)), (1, "b", (4, 5, 6, 0))], version=1) + COMMANDS))
@@ -431,7 +437,7 @@ def test_only_our_errors_escape(data: st.DataObject) -> None:
             read(backend)
         mgh.fit(backend.header, "y.mgh")
     except MedImgError as error:
-        assert one_line(error)
+        assert one_line(error)  # noqa: PT017
 
 
 def test_cut_and_changed_files(tmp_path: Path) -> None:

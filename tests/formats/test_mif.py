@@ -64,7 +64,11 @@ def text(data: bytes = b"", *, end: bool = True, **entries: str | list[str]) -> 
     }
     lines = ["mrtrix image"]
     for key, value in wanted.items():
-        lines += [f"{key.replace('__', ' ')}: {each}" for each in ([value] if isinstance(value, str) else value) if each]
+        lines += [
+            f"{key.replace('__', ' ')}: {each}"
+            for each in ([value] if isinstance(value, str) else value)
+            if each
+        ]
     head = "\n".join(lines).encode() + (b"\nEND\n" if end else b"\n")
     return head.ljust(8192 if wanted["file"] == ". 8192" else 512, b"\0") + (data or bytes(range(24)))
 
@@ -122,8 +126,8 @@ def test_long_doubles_are_refused(dtype: str) -> None:
 
 def test_several_channel_axes(tmp_path: Path) -> None:
     header = Header(
-        shape=(24, 3, 2, 2), dtype="int16", affine=affine(), axes=(("time", 2), ("channel", 3), ("vector", 4)),
-        time_spacing=0.5,
+        shape=(24, 3, 2, 2), dtype="int16", affine=affine(),
+        axes=(("time", 2), ("channel", 3), ("vector", 4)), time_spacing=0.5,
     )  # fmt: skip
     found = saved(tmp_path, ArrayBackend(voxels(header.shape, "int16"), header))
     assert found.header.axes == header.axes and found.header.time_spacing == 0.5
@@ -146,7 +150,9 @@ def test_a_copy_keeps_keys_and_their_order(tmp_path: Path) -> None:
 
 
 def test_a_change_replaces_its_entry_alone(tmp_path: Path) -> None:
-    backend = open_backend(text(comments=["a", "b"], EchoTime="0.030", Other="x", scaling="1,2"), name="x.mif")
+    backend = open_backend(
+        text(comments=["a", "b"], EchoTime="0.030", Other="x", scaling="1,2"), name="x.mif"
+    )
     header = backend.header
     metadata = {**header.metadata, "EchoTime": "0.040", "New": "y"}
     del metadata["Other"]
@@ -222,7 +228,8 @@ def test_bits_are_written_eight_a_byte(tmp_path: Path, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "layout", ["", "+0,+1", "+0,+1,+2,+3", "+0,+1,+1", "+0,+1,+3", "+0,+1,x", "+1,+2,+3", "+0,,+2", "+0 +1 +2"]
+    "layout",
+    ["", "+0,+1", "+0,+1,+2,+3", "+0,+1,+1", "+0,+1,+3", "+0,+1,x", "+1,+2,+3", "+0,,+2", "+0 +1 +2"],
 )
 def test_a_layout_that_is_no_order_is_refused(layout: str) -> None:
     with pytest.raises(FormatError) as caught:
@@ -401,7 +408,16 @@ def test_gradients_written_by_mrconvert_are_those_of_the_nifti_file(tmp_path: Pa
     image.header = image.header.replace(affine=affine((100, 40, -160), flips=(-1, 1, 1)))
     nifti, path = str(tmp_path / "a.nii"), str(tmp_path / "a.mif")
     save_backend(image, nifti)
-    run("mrconvert", nifti, "-fslgrad", str(tmp_path / "a.bvec"), str(tmp_path / "a.bval"), path, "-stride", stride)
+    run(
+        "mrconvert",
+        nifti,
+        "-fslgrad",
+        str(tmp_path / "a.bvec"),
+        str(tmp_path / "a.bval"),
+        path,
+        "-stride",
+        stride,
+    )
     found = open_backend(path).header
     assert found.gradients is not None and image.header.gradients is not None
     world = [AffineMatrix.from_spacing(1, direction=h.affine.direction) for h in (found, image.header)]
@@ -422,7 +438,11 @@ def test_repeated_keys_are_a_list_and_keys_keep_their_case() -> None:
 
 
 def test_comments_blank_lines_and_dos_newlines_mean_nothing() -> None:
-    content = text(comments="keep # not this").replace(b"\ndatatype", b"\n\n# nothing\ndatatype").replace(b"\n", b"\r\n", 4)
+    content = (
+        text(comments="keep # not this")
+        .replace(b"\ndatatype", b"\n\n# nothing\ndatatype")
+        .replace(b"\n", b"\r\n", 4)
+    )
     assert open_backend(content, name="x.mif").header.metadata == {"comments": "keep"}
 
 
@@ -432,7 +452,13 @@ def test_comments_blank_lines_and_dos_newlines_mean_nothing() -> None:
         {"a": 1, "b": 2.5, "c": True, "d": "text", "e": [1, 2.5, "x"], "f": ["one"]},
         {"with # hash": "v", "value": "a # b", "colon:key": "v", "": "x", "empty": "", "none": []},
         {"dim": "1,2", "Layout": "x", "END": "1", "file": "/etc/passwd", "medimg_header": "{}"},
-        {"lines": "a\nb", "padded": "  a  ", "tab": "a\tb", "bell": "\x07", "unicode": "\u00df\u4e2d\U0001f9e0"},
+        {
+            "lines": "a\nb",
+            "padded": "  a  ",
+            "tab": "a\tb",
+            "bell": "\x07",
+            "unicode": "\u00df\u4e2d\U0001f9e0",
+        },
         {"nested": {"a": [1, {"b": None}]}, "nan": "nan", "null": None, "big": 10**30, "tiny": 5e-324},
     ],
 )
@@ -442,12 +468,18 @@ def test_typed_values_come_back(tmp_path: Path, metadata: dict[str, Any], suffix
     image.header = image.header.replace(metadata=metadata)
     found = saved(tmp_path, image, suffix).header.metadata
     assert dict(found) == metadata
-    assert {key: type(value) for key, value in found.items()} == {key: type(value) for key, value in metadata.items()}
+    assert {key: type(value) for key, value in found.items()} == {
+        key: type(value) for key, value in metadata.items()
+    }
 
 
 def test_lines_of_values() -> None:
     assert value_lines("k", [1, True, "a\nb"]) == ("1", "true", "a", "b")
-    assert value_lines("k", {"a": 1}) is None and value_lines("k", ["a#"]) is None and value_lines("k#", "a") is None
+    assert (
+        value_lines("k", {"a": 1}) is None
+        and value_lines("k", ["a#"]) is None
+        and value_lines("k#", "a") is None
+    )
 
 
 def test_what_others_changed_is_believed(tmp_path: Path) -> None:
@@ -459,7 +491,11 @@ def test_what_others_changed_is_believed(tmp_path: Path) -> None:
     edited = open_backend(content.replace(b"EchoTime: 0.03\n", b"EchoTime: 0.04\n"), name="x.mif").header
     assert edited.metadata == {"EchoTime": "0.04", "Count": 3}
     moved = open_backend(content.replace(b",-37.5\n", b",-31.5\n"), name="x.mif").header
-    assert moved.sform is None and moved.description == "mine" and any("another grid" in n for n in moved.warnings)
+    assert (
+        moved.sform is None
+        and moved.description == "mine"
+        and any("another grid" in n for n in moved.warnings)
+    )
     assert open_backend(content, name="x.mif").header.sform == image.header.sform
 
 
@@ -468,7 +504,8 @@ def test_what_others_changed_is_believed(tmp_path: Path) -> None:
     [
         "{", "[]", "null", "1e999", '{"axes": 5}', '{"axes": [["time", 7]]}', '{"labels": {"value": 1}}',
         '{"history": [1]}', '{"sform": [[1]], "grid": 3}', '{"sform_code": 1e400}', '{"intent": 5}',
-        '{"gradients": {"bvals": [1]}}', '{"extensions": [["x", "y"]]}', '{"metadata": 3}', '{"time_spacing": "x"}',
+        '{"gradients": {"bvals": [1]}}', '{"extensions": [["x", "y"]]}', '{"metadata": 3}',
+        '{"time_spacing": "x"}',
         "[" * 5000, '{"intent_params": [NaN, "a"]}', '{"sform_code": ' + "9" * 5000 + "}",
     ],
 )  # fmt: skip
@@ -557,7 +594,9 @@ def test_names_may_hold_spaces_and_an_offset(tmp_path: Path, line: str) -> None:
 def test_a_missing_data_file_is_a_warning_until_voxels_are_needed(tmp_path: Path) -> None:
     (tmp_path / "a.mih").write_bytes(text(file="gone.dat"))
     backend = open_backend(str(tmp_path / "a.mih"))
-    assert backend.header.shape == (1, 2, 3, 4) and any("gone.dat" in note for note in backend.header.warnings)
+    assert backend.header.shape == (1, 2, 3, 4) and any(
+        "gone.dat" in note for note in backend.header.warnings
+    )
     with pytest.raises(MedImgError, match=r"gone\.dat"):
         read(backend)
 
@@ -640,11 +679,15 @@ def test_what_mrconvert_writes_is_read(tmp_path: Path, dtype: str, stride: str) 
 def test_only_our_errors_escape(data: st.DataObject) -> None:
     facts = json.dumps({"axes": [["time", 2]], "history": [{}], "labels": [{"value": 1}]})
     content = bytearray(
-        text(dim="2,3,2,2", layout="+0,+1,+2,+3", dw_scheme=["0,0,1,5"] * 2, comments="x", medimg_header=facts)
+        text(
+            dim="2,3,2,2", layout="+0,+1,+2,+3", dw_scheme=["0,0,1,5"] * 2, comments="x", medimg_header=facts
+        )
     )
     words = st.one_of(
         st.binary(min_size=1, max_size=4),
-        st.sampled_from([b"-", b",", b"9" * 9, b"nan", b"inf", b"\n", b"END\n", b": ", b"1e999", b"Bit", b"#", b"[", b'"']),
+        st.sampled_from(
+            [b"-", b",", b"9" * 9, b"nan", b"inf", b"\n", b"END\n", b": ", b"1e999", b"Bit", b"#", b"[", b'"']
+        ),
     )
     for _ in range(data.draw(st.integers(1, 4))):
         place = data.draw(st.integers(0, 400))
@@ -657,7 +700,7 @@ def test_only_our_errors_escape(data: st.DataObject) -> None:
         if backend.header.data_bytes < 1 << 20:
             read(backend)
     except MedImgError as error:
-        assert one_line(error)
+        assert one_line(error)  # noqa: PT017
 
 
 def test_cut_and_changed_files(tmp_path: Path) -> None:

@@ -93,7 +93,12 @@ def test_there_is_no_geometry_and_a_warning_says_so() -> None:
 
 
 def test_what_is_lost_is_told() -> None:
-    assert {d.field for d in losses(make("described").header, "x.npy")} >= {"affine", "metadata", "history", "description"}
+    assert {d.field for d in losses(make("described").header, "x.npy")} >= {
+        "affine",
+        "metadata",
+        "history",
+        "description",
+    }
     scaled = {d.field: d for d in losses(make("scaled").header, "x.npy")}
     assert scaled["dtype"].after == "float32" and scaled["slope"].after is None
 
@@ -113,7 +118,7 @@ def test_all_versions_are_read(version: tuple[int, int]) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        described("\"<i2\"", shape="(2L, 3L, 4L)"),
+        described('"<i2"', shape="(2L, 3L, 4L)"),
         "{'shape': (2, 3, 4), 'fortran_order': False, 'descr': '<i2'}",
         "  { 'descr':'<i2','fortran_order':False,'shape':(2,3,4,) }  \n",
     ],
@@ -204,7 +209,9 @@ def test_only_our_errors_escape(data: st.DataObject) -> None:
     content = bytearray(array_file(described()))
     for _ in range(data.draw(st.integers(1, 4))):
         place = data.draw(st.integers(6, 80))
-        word = data.draw(st.one_of(st.binary(min_size=1, max_size=4), st.sampled_from([b"99999", b"(", b"'", b"-"])))
+        word = data.draw(
+            st.one_of(st.binary(min_size=1, max_size=4), st.sampled_from([b"99999", b"(", b"'", b"-"]))
+        )
         content[place : place + len(word)] = word
     content = content[: data.draw(st.one_of(st.just(len(content)), st.integers(1, len(content))))]
     try:
@@ -213,7 +220,7 @@ def test_only_our_errors_escape(data: st.DataObject) -> None:
             read(backend)
         npy.fit(backend.header, "y.npy")
     except MedImgError as error:
-        assert one_line(error)
+        assert one_line(error)  # noqa: PT017
 
 
 def test_cut_and_changed_files(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""NumPy archives: all facts come back, NumPy reads them, foreign ones are understood, bombs are not inflated."""
+"""NumPy archives: all facts come back, NumPy reads them, foreign ones are understood, bombs stay small."""
 
 from __future__ import annotations
 
@@ -127,7 +127,14 @@ def test_an_affine_beside_it_is_used(dtype: str, order: Any) -> None:
 
 @pytest.mark.parametrize(
     "matrix",
-    [np.full((4, 4), np.nan), np.eye(3), np.zeros((4, 4)), np.array("x"), np.eye(4, dtype=complex), np.ones((4, 4, 4))],
+    [
+        np.full((4, 4), np.nan),
+        np.eye(3),
+        np.zeros((4, 4)),
+        np.array("x"),
+        np.eye(4, dtype=complex),
+        np.ones((4, 4, 4)),
+    ],
 )
 def test_an_affine_that_is_none_is_a_warning(matrix: Any) -> None:
     header = open_backend(archive(img=voxels((3, 4, 5), "int16"), affine=matrix), name="x.npz").header
@@ -135,7 +142,9 @@ def test_an_affine_that_is_none_is_a_warning(matrix: Any) -> None:
 
 
 def test_small_arrays_beside_the_image_are_ignored_and_told() -> None:
-    content = archive(img=voxels((3, 4, 5), "int16"), spacing=np.ones(3), rotation=np.eye(3), name=np.array("x"))
+    content = archive(
+        img=voxels((3, 4, 5), "int16"), spacing=np.ones(3), rotation=np.eye(3), name=np.array("x")
+    )
     header = open_backend(content, name="x.npz").header
     assert header.shape == (1, 3, 4, 5)
     assert any("name, rotation, spacing" in note for note in header.warnings)
@@ -143,9 +152,13 @@ def test_small_arrays_beside_the_image_are_ignored_and_told() -> None:
 
 def test_several_images_are_refused_by_name() -> None:
     with pytest.raises(FormatError, match="2 arrays that could be the image: image, label") as caught:
-        open_backend(archive(image=voxels((3, 4, 5), "int16"), label=voxels((3, 4, 5), "uint8")), name="x.npz")
+        open_backend(
+            archive(image=voxels((3, 4, 5), "int16"), label=voxels((3, 4, 5), "uint8")), name="x.npz"
+        )
     assert one_line(caught.value)
-    named = open_backend(archive(data=voxels((3, 4, 5), "int16"), label=voxels((3, 4, 5), "uint8")), name="x.npz")
+    named = open_backend(
+        archive(data=voxels((3, 4, 5), "int16"), label=voxels((3, 4, 5), "uint8")), name="x.npz"
+    )
     assert named.header.dtype == "int16" and any("label" in note for note in named.header.warnings)
 
 
@@ -201,7 +214,11 @@ def test_a_bomb_is_refused_before_it_is_inflated() -> None:
     """A kilobyte that claims to be 64 GB, and a megabyte that really is 1 GB of zeros."""
     content = bytearray(small(1))
     entry = content.index(b"PK\x01\x02")
-    array = b"\x93NUMPY\x01\x00\x76\x00" + b"{'descr': '<i2', 'fortran_order': False, 'shape': (4000, 4000, 2000), }".ljust(117) + b"\n"
+    array = (
+        b"\x93NUMPY\x01\x00\x76\x00"
+        + b"{'descr': '<i2', 'fortran_order': False, 'shape': (4000, 4000, 2000), }".ljust(117)
+        + b"\n"
+    )
     file = BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as zipped:
         zipped.writestr("data.npy", array + bytes(1 << 20))
@@ -210,7 +227,9 @@ def test_a_bomb_is_refused_before_it_is_inflated() -> None:
         open_backend(file.getvalue(), name="x.npz")
     content = bytearray(file.getvalue())
     entry = content.index(b"PK\x01\x02")
-    content[entry + 20 : entry + 28] = struct.pack("<2I", struct.unpack_from("<I", content, entry + 20)[0], 0xFFFFFFF0)
+    content[entry + 20 : entry + 28] = struct.pack(
+        "<2I", struct.unpack_from("<I", content, entry + 20)[0], 0xFFFFFFF0
+    )
     with pytest.raises(FormatError):
         read(open_backend(bytes(content), name="x.npz"))
     assert tracemalloc.get_traced_memory()[1] < 1 << 24
@@ -261,17 +280,19 @@ def test_mutated_archives_raise_only_our_errors() -> None:
     chance = random.Random(5)
     for level in (0, 1):
         file = small(level)
-        front, back = range(0, 60), range(file.index(b"PK\x01\x02"), len(file))
+        front, back = range(60), range(file.index(b"PK\x01\x02"), len(file))
         for _ in range(400):
             content = bytearray(file)
             for _ in range(chance.randint(1, 3)):
-                content[chance.choice(chance.choice((front, back)))] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, 8, 12))
+                content[chance.choice(chance.choice((front, back)))] = chance.choice(
+                    (0, 1, 0x7F, 0x80, 0xFF, 8, 12)
+                )
             try:
                 backend = open_backend(bytes(content), name="x.npz", format="npz")
                 if backend.header.data_bytes < 1 << 20:
                     read(backend)
             except MedImgError as error:
-                assert one_line(error)
+                assert one_line(error)  # noqa: PT017
 
 
 @pytest.mark.parametrize("level", [None, 4])
@@ -282,7 +303,13 @@ def test_cut_and_changed_files(tmp_path: Path, level: int | None) -> None:
 
 def test_our_header_of_another_kind_is_ignored() -> None:
     array = voxels((3, 4, 5), "uint8")
-    for text in (b'{"medimg": 1, "labels": 5}', b'{"medimg": 1', b"{}", b"\xff\xfe", b'{"medimg": 1, "axes": [["time", 3]]}'):
+    for text in (
+        b'{"medimg": 1, "labels": 5}',
+        b'{"medimg": 1',
+        b"{}",
+        b"\xff\xfe",
+        b'{"medimg": 1, "axes": [["time", 3]]}',
+    ):
         content = archive(data=array, affine=np.eye(4), header=np.frombuffer(text, np.uint8))
         header = open_backend(content, name="x.npz").header
         assert header.shape == (1, 3, 4, 5) and header.labels is None and header.axes == ()
@@ -290,7 +317,9 @@ def test_our_header_of_another_kind_is_ignored() -> None:
 
 def test_history_and_types_of_metadata_survive(tmp_path: Path) -> None:
     metadata = {"a": 1, "b": [1, "x", None], "c": {"d": 1.5}, "e": True, "f": "\u4e2d\n"}
-    header = Header(shape=(1, 2, 3, 4), dtype="uint8", affine=affine(), metadata=metadata, history=({"name": "x"},))
+    header = Header(
+        shape=(1, 2, 3, 4), dtype="uint8", affine=affine(), metadata=metadata, history=({"name": "x"},)
+    )
     save_backend(ArrayBackend(voxels((1, 2, 3, 4), "uint8"), header), str(tmp_path / "a.npz"))
     found = open_backend(str(tmp_path / "a.npz")).header
     assert dict(found.metadata) == metadata and found.history == header.history

@@ -103,10 +103,8 @@ def test_an_inverse_refuses_another_image() -> None:
         undone(stranger, 1)
 
 
-@pytest.mark.parametrize("axes", [3, -4, "x", "", 1.5, None, True is None])
+@pytest.mark.parametrize("axes", [3, -4, "x", "", 1.5, None, [0.5]])
 def test_what_is_no_axis_is_refused(axes: object) -> None:
-    if axes is False:
-        axes = [0.5]
     with pytest.raises(GeometryError, match="axis to flip"):
         Flip(axes)
 

@@ -18,7 +18,8 @@ from medimg_cli.errors import MissingExtraError, UsageError
 from medimg_cli.storage import compress
 from medimg_cli.storage.codecs import zstd_module
 from medimg_cli.storage.compress import BLOCK, open_sink
-from medimg_cli.storage.source import EncodedSource, MemorySource
+from medimg_cli.storage.encoded import EncodedSource
+from medimg_cli.storage.source import MemorySource
 
 LEVELS = {"gzip": range(10), "zlib": range(10), "bzip2": range(1, 10), "zstd": range(1, 23)}
 

@@ -27,15 +27,8 @@ from medimg_cli.errors import (
 )
 from medimg_cli.storage import source as storage
 from medimg_cli.storage.codecs import open_decoder, zstd_module
-from medimg_cli.storage.source import (
-    CHUNK,
-    ByteSource,
-    EncodedSource,
-    FileObjectSource,
-    MemorySource,
-    PathSource,
-    open_source,
-)
+from medimg_cli.storage.encoded import EncodedSource
+from medimg_cli.storage.source import CHUNK, ByteSource, FileObjectSource, MemorySource, PathSource, open_source
 
 
 def noise(size: int) -> bytes:

@@ -16,7 +16,8 @@ from medimg_cli.backends import StoredBackend
 from medimg_cli.dtypes import ITEMSIZE
 from medimg_cli.errors import FormatError, TruncatedError
 from medimg_cli.header import Header
-from medimg_cli.storage.source import EncodedSource, MemorySource
+from medimg_cli.storage.encoded import EncodedSource
+from medimg_cli.storage.source import MemorySource
 from medimg_cli.storage.stored import Layout, StoredArray, whole
 from tests.helpers import laid_out, layouts, make, read, voxels
 

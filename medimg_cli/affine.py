@@ -109,6 +109,27 @@ class AffineMatrix:
         return _from_columns(rows, _parse_spacing(spacing), _parse_vector(origin, "origin"))
 
     @classmethod
+    def from_rows(cls, rows: Iterable[Row]) -> AffineMatrix:
+        """Wrap the first three rows, each four Python floats: the quick way in for header parsers.
+
+        Parameters
+        ----------
+        rows : 3 tuples of 4 float
+            Other types are not converted.
+
+        Raises
+        ------
+        GeometryError
+            If an element is not finite, or beyond 1e100.
+
+        Examples
+        --------
+        >>> AffineMatrix.from_rows([(2.0, 0.0, 0.0, 1.0), (0.0, 3.0, 0.0, 2.0), (0.0, 0.0, 4.0, 3.0)]).spacing
+        (2.0, 3.0, 4.0)
+        """
+        return _make(rows)
+
+    @classmethod
     def from_lps(cls, matrix: Any) -> AffineMatrix:
         """Read a matrix whose world is LPS+ mm, as DICOM, ITK, MetaImage and most NRRD files count.
 
@@ -579,7 +600,7 @@ def _make(rows: Iterable[Row]) -> AffineMatrix:
     (a, b, c, s), (d, e, f, t), (g, h, i, u) = rows
     for value in (a, b, c, s, d, e, f, t, g, h, i, u):
         if not -_LIMIT <= value <= _LIMIT:
-            raise GeometryError(f"the result of an affine operation holds {value}, beyond {_LIMIT:g}")
+            raise GeometryError(f"an affine holds {value}, expected finite numbers below {_LIMIT:g}")
     return _trusted(
         (
             (a + 0.0, b + 0.0, c + 0.0, s + 0.0),

@@ -158,7 +158,7 @@ def _distinct(block: np.ndarray[Any, Any]) -> tuple[list[Any], list[int]]:
 
 
 def _label(value: Any) -> int | float:
-    """Return a value as int where it is whole, else as it is."""
-    whole = isinstance(value, int) or value.is_integer()
+    """Return a value as int where it is whole and below 2**64, else as it is."""
+    whole = isinstance(value, int) or (abs(value) < 2**64 and value.is_integer())
     found: int | float = int(value) if whole else value
     return found

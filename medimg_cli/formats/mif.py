@@ -51,6 +51,8 @@ _BASES = {
     "uint32": "uint32", "int64": "int64", "uint64": "uint64", "float16": "float16", "float32": "float32",
     "float64": "float64", "cfloat32": "complex64", "cfloat64": "complex128",
 }  # fmt: skip
+#: Facts that are wrong once somebody else has moved the voxel axes.
+OF_GRID = GEOMETRIC | {"gradients"}
 _MOST_BYTES = 1 << 62
 _MOST_AXES = 16
 _MOST_FILES = 1 << 16
@@ -314,10 +316,14 @@ def _with_facts(header: Header, entries: Entries) -> Header:
         except (ValueError, RecursionError):
             header, facts = header.warn(f"its {FACTS_KEY} entry is not valid JSON and is ignored"), {}
     said = facts.pop("metadata", {})
+    if header.gradients is not None:
+        facts.pop("gradients", None)
     header = header.replace(metadata=typed(entries, said if isinstance(said, dict) else {}))
-    if GEOMETRIC.intersection(facts) and not _same_grid(header, facts.get("grid")):
-        facts = {key: value for key, value in facts.items() if key not in GEOMETRIC}
-        header = header.warn("forms and history that medimg wrote belong to another grid and are ignored")
+    if OF_GRID.intersection(facts) and not _same_grid(header, facts.get("grid")):
+        facts = {key: value for key, value in facts.items() if key not in OF_GRID}
+        header = header.warn(
+            "forms, history or gradients that medimg wrote belong to another grid and are ignored"
+        )
     if facts:
         header = from_facts(header, facts)
     return header

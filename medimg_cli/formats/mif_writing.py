@@ -7,9 +7,9 @@ import re
 from medimg_cli.errors import FormatError, UnsupportedError, UsageError
 from medimg_cli.formats import split_suffix
 from medimg_cli.formats.detached import data_name
-from medimg_cli.formats.mif import neutral, world_scheme
+from medimg_cli.formats.mif import OF_GRID, neutral, world_scheme
 from medimg_cli.formats.mif_text import FACTS_KEY, MAGIC, Entries, to_text, typed, value_lines
-from medimg_cli.formats.neutral import FACTS, GEOMETRIC, to_facts
+from medimg_cli.formats.neutral import FACTS, to_facts
 from medimg_cli.formats.writing import Encoded
 from medimg_cli.header import Header, differences
 
@@ -35,6 +35,8 @@ _WIDER = {"float16": "float32"}
 #: Voxels begin at a multiple of this.
 _ALIGNMENT = 64
 _MOST_FACTS = 1 << 23
+#: Facts that travel as JSON; units are those of the file that is written.
+_CARRIED = tuple(name for name in FACTS if name not in ("space_units", "time_units", "metadata"))
 
 
 def build(header: Header, name: str) -> Entries:
@@ -121,17 +123,26 @@ def _set_metadata(entries: Entries, header: Header, old: Header | None) -> None:
             entries.pop(key, None)
 
 
+def _unsaid(name: str, header: Header, plain: Header) -> bool:
+    """Tell whether a field says something that the entries do not."""
+    if name == "axes":
+        return header.channel_axes() != plain.channel_axes()
+    if name == "gradients":  # turned forth and back they differ in the last digits
+        return any(d.field == name for d in differences(header, plain))
+    wanted, there = getattr(header, name), getattr(plain, name)
+    return bool(wanted != there and (wanted or there))
+
+
 def _facts(header: Header, plain: Header, entries: Entries) -> str:
     """Return as JSON what the entries do not say; empty where they say all."""
     import json
 
-    names = [d.field for d in differences(header, plain) if d.field in FACTS and d.field != "metadata"]
-    facts = to_facts(header, names)
+    facts = to_facts(header, [name for name in _CARRIED if _unsaid(name, header, plain)])
     said = typed(entries, {})
     unsaid = {key: value for key, value in header.metadata.items() if key not in said or said[key] != value}
     if unsaid:
         facts["metadata"] = unsaid
-    if GEOMETRIC.intersection(facts):
+    if OF_GRID.intersection(facts):
         rows = [list(row) for row in plain.affine.rows[:3]]
         facts["grid"] = {"shape": list(plain.shape[1:]), "affine": rows}
     for without in ((), ("extensions",), tuple(facts)):

@@ -275,11 +275,9 @@ def _forms(
 
 
 def _form(srow: tuple[float, ...], factor: float) -> AffineMatrix | None:
-    if not all(map(isfinite, srow)):
-        return None
     try:
-        return _in_mm(AffineMatrix((srow[0:4], srow[4:8], srow[8:12])), factor)
-    except GeometryError:  # finite, and beyond all measure
+        return _in_mm(AffineMatrix.from_rows((srow[0:4], srow[4:8], srow[8:12])), factor)  # type: ignore[arg-type]
+    except GeometryError:  # not finite, or beyond all measure
         return None
 
 

@@ -35,6 +35,19 @@ _NIFTI2 = (
 )  # fmt: skip
 _TABLES = {1: _NIFTI1, 2: _NIFTI2}
 _CODES = {version: "".join(code for _, code in table) for version, table in _TABLES.items()}
+
+
+def _places(table: tuple[tuple[str, str], ...]) -> tuple[tuple[str, int, int | None], ...]:
+    """Return where the values of each field are among all values: the first, and behind the last of several."""
+    places, at = [], 0
+    for name, code in table:
+        count = 1 if code.endswith("s") else int(code[:-1] or 1)
+        places.append((name, at, at + count if count > 1 else None))
+        at += count
+    return tuple(places)
+
+
+_PLACES = {version: _places(table) for version, table in _TABLES.items()}
 #: Bytes of the header, without extender.
 SIZES = {1: 348, 2: 540}
 
@@ -64,12 +77,8 @@ VECTOR_INTENTS = frozenset({1005, 1006, 1007, 1008, 1009, 1010, 2003, 2004, 2006
 
 def unpack(data: bytes, version: int, byte_order: str) -> Fields:
     """Read the fields of a raw header."""
-    values = iter(struct.unpack_from(("<" if byte_order == "little" else ">") + _CODES[version], data))
-    fields: Fields = {}
-    for name, code in _TABLES[version]:
-        count = 1 if code.endswith("s") else int(code[:-1] or 1)
-        fields[name] = next(values) if count == 1 else tuple(next(values) for _ in range(count))
-    return fields
+    values = struct.unpack_from(("<" if byte_order == "little" else ">") + _CODES[version], data)
+    return {name: values[start] if stop is None else values[start:stop] for name, start, stop in _PLACES[version]}
 
 
 def pack(fields: Fields, version: int, byte_order: str) -> bytes:
@@ -142,12 +151,11 @@ def quaternion_affine(fields: Fields, spacing: tuple[float, float, float]) -> Af
     sx, sy, sz = spacing
     if fields["pixdim"][0] < 0:
         sz = -sz
-    return AffineMatrix(
+    return AffineMatrix.from_rows(
         (
             ((a * a + b * b - c * c - d * d) * sx, 2 * (b * c - a * d) * sy, 2 * (b * d + a * c) * sz, offset[0]),
             (2 * (b * c + a * d) * sx, (a * a + c * c - b * b - d * d) * sy, 2 * (c * d - a * b) * sz, offset[1]),
             (2 * (b * d - a * c) * sx, 2 * (c * d + a * b) * sy, (a * a + d * d - c * c - b * b) * sz, offset[2]),
-            (0.0, 0.0, 0.0, 1.0),
         )
     )
 

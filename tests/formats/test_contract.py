@@ -30,7 +30,7 @@ from medimg_cli.formats import FORMATS, Format, codec_module, open_backend
 from medimg_cli.formats.writing import losses, save_backend
 from medimg_cli.header import Header, differences
 from medimg_cli.storage.compress import open_sink
-from medimg_cli.storage.source import EncodedSource
+from medimg_cli.storage.encoded import EncodedSource
 from tests.helpers import (
     DTYPES,
     KINDS,
@@ -44,7 +44,6 @@ from tests.helpers import (
     part,
     read,
     regions,
-    rows,
     torture,
     unlike,
     voxels,
@@ -124,8 +123,8 @@ SHIPPED: dict[str, Callable[[Path], Iterator[Path]]] = {
 
 # the library of samples
 
-CASES = [(row, suffix) for row in rows() for suffix in output_suffixes(row)]
-CASES += [(row, "") for row in rows() if row.name in SHIPPED and not output_suffixes(row)]
+CASES = [(row, suffix) for row in FORMATS for suffix in output_suffixes(row)]
+CASES += [(row, "") for row in FORMATS if row.name in SHIPPED and not output_suffixes(row)]
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0].name}{case[1]}")
 written_case = pytest.mark.parametrize(
     "case", [case for case in CASES if case[1]], ids=lambda case: f"{case[0].name}{case[1]}"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from medimg_cli.storage.joined import JoinedSource
 from medimg_cli.storage.encoded import EncodedSource
+from medimg_cli.storage.joined import JoinedSource
 from medimg_cli.storage.source import MemorySource, PathSource
 
 DATA = bytes(range(256)) * 4

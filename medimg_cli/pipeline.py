@@ -93,7 +93,8 @@ def process(task: Task, pipeline: Pipeline, *, threads: int) -> Report:
         the output's name that was not there before.
     """
     backend = _open(task)
-    warnings = backend.header.warnings
+    before = backend.header
+    warnings = before.warnings
     if pipeline.form is not None:
         backend = choose_form(backend, pipeline.form)
     for operation in pipeline.operations:
@@ -107,7 +108,7 @@ def process(task: Task, pipeline: Pipeline, *, threads: int) -> Report:
         if STREAM not in (task.input, task.output):
             from medimg_cli.formats.sidecars import copy_sidecar
 
-            copy_sidecar(task.input, task.output, backend.header, force=task.force)
+            copy_sidecar(task.input, task.output, backend.header, before=before, force=task.force)
     return Report(losses=losses, warnings=warnings)
 
 

@@ -194,8 +194,8 @@ def skip_lines(source: ByteSource, start: int, count: int) -> int:
     """
     if count == 0:
         return start
+    wanted, at = count, start
     with source.cursor() as cursor:
-        at = start
         for piece in cursor.chunks(start, 1 << 26):
             lines = piece.count(b"\n")
             if lines >= count:
@@ -205,7 +205,7 @@ def skip_lines(source: ByteSource, start: int, count: int) -> int:
                 return at + inside + 1
             count -= lines
             at += len(piece)
-    raise FormatError(f"its data have {count} lines less than it wants to skip", path=source.name)
+    raise FormatError(f"it wants to skip {wanted} lines of its data, which are not there", path=source.name)
 
 
 def from_end(source: ByteSource, length: int) -> int:

@@ -259,8 +259,8 @@ def _file_names(parsed: Parsed) -> list[str]:
     elif pattern is not None:
         low, high, step = (int(pattern[n]) for n in (2, 3, 4))
         names, dimension = numbered(pattern[1], numbers(low, high, step, parsed.name), parsed.name), pattern[5]
-    elif re.search(r"%0?[0-9]*d", text):
-        raise parsed.error(f"data file: {text[:80]!r} needs a first number, a last one and a step")
+    elif re.search(r"%0?[0-9]*d|^LIST(\s|$)", text):
+        raise parsed.error(f"data file: {text[:80]!r} is neither a list nor a pattern with first, last and step")
     else:
         return [text]
     count = len(sizes) - 1 if dimension is None else int(dimension)

@@ -267,7 +267,9 @@ def _new_axis(moved: Moved, old: int) -> tuple[int, int]:
     raise AssertionError("every old axis has a new one")
 
 
-def copy_sidecar(source: str, target: str, header: Header, *, force: bool = False) -> str | None:
+def copy_sidecar(
+    source: str, target: str, header: Header, *, before: Header | None = None, force: bool = False
+) -> str | None:
     """Copy the JSON sidecar of an image to where it was written, its axes moved as the image's were.
 
     Parameters
@@ -276,6 +278,8 @@ def copy_sidecar(source: str, target: str, header: Header, *, force: bool = Fals
         The two images.
     header : Header
         Of the image written; its history goes on where that of ``source`` ends.
+    before : Header, optional
+        Of the image read; must be given where it has been overwritten meanwhile, else it is read again.
     force : bool
         Whether an existing file may be replaced.
 
@@ -291,7 +295,7 @@ def copy_sidecar(source: str, target: str, header: Header, *, force: bool = Fals
     """
     if not os.path.isfile(sidecar_paths(source)["json"]):
         return None
-    before = open_backend(source).header
+    before = open_backend(source).header if before is None else before
     steps = header.history[len(before.history) :]
     if header.history[: len(before.history)] == before.history:
         total = AffineMatrix()

@@ -349,6 +349,17 @@ def test_a_sidecar_shared_with_the_source_stays_the_sources(tmp_path: Path) -> N
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["PhaseEncodingDirection"] == "j"
 
 
+def test_a_sidecar_turns_with_an_image_that_was_overwritten(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.nii")
+    before = written(tmp_path)
+    after = flipped(before)
+    image = make("plain")
+    image.header = after.replace(native=None)
+    save_backend(image, path, force=True)
+    assert copy_sidecar(path, path, after, before=before, force=True)
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["SliceTiming"] == [1, 0.5, 0]
+
+
 @pytest.mark.parametrize("text", ["[1, 2]", "{", "", "[" * 100_000])
 def test_a_sidecar_that_is_no_object_is_copied_or_left_behind(tmp_path: Path, text: str) -> None:
     header = written(tmp_path, text=text)

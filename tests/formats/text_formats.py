@@ -22,9 +22,7 @@ DATA = Path(os.environ.get("MEDIMG_TEST_DATA", Path(__file__).parents[3] / "shar
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"real files are not at {DATA}")
 
 #: Oblique, anisotropic, left-handed.
-OBLIQUE = AffineMatrix(
-    [[-1.5, 0.4, 0.1, 12.5], [0.3, 2.0, -0.2, -7.25], [-0.16, 0.3, 3.0, 4.125]]
-)
+OBLIQUE = AffineMatrix([[-1.5, 0.4, 0.1, 12.5], [0.3, 2.0, -0.2, -7.25], [-0.16, 0.3, 3.0, 4.125]])
 TYPES = (
     "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64", "complex64",
     "complex128", "bool", "float16",
@@ -84,7 +82,9 @@ _values = st.one_of(
     _words, st.text(max_size=8), st.integers(-(2**40), 2**40), st.floats(allow_nan=False), st.booleans(),
     st.lists(st.integers(0, 9), max_size=3),
 )  # fmt: skip
-_tables = st.dictionaries(st.integers(0, 300), st.tuples(_words, st.none() | st.tuples(*[st.integers(0, 255)] * 4)), max_size=4)
+_tables = st.dictionaries(
+    st.integers(0, 300), st.tuples(_words, st.none() | st.tuples(*[st.integers(0, 255)] * 4)), max_size=4
+)
 
 
 @st.composite
@@ -92,8 +92,9 @@ def headers(draw: st.DrawFn, affines: st.SearchStrategy[AffineMatrix]) -> Header
     """Headers with all that a header may hold."""
     axes = draw(
         st.sampled_from(
-            ((), (("time", 3),), (("channel", 2),), (("vector", 3),), (("rgb", 3),), (("rgb", 4),), (("time", 2), ("vector", 3)),
-             (("time", 2), ("channel", 3)), (("channel", 2), ("rgb", 3)), (("time", 1),), (("vector", 2),))
+            ((), (("time", 3),), (("channel", 2),), (("vector", 3),), (("rgb", 3),), (("rgb", 4),), (("time", 1),),
+             (("time", 2), ("channel", 3)), (("channel", 2), ("rgb", 3)), (("time", 2), ("vector", 3)),
+             (("vector", 2),))
         )
     )  # fmt: skip
     channels = int(np.prod([size for _, size in axes]))
@@ -146,7 +147,11 @@ def mutations(draw: st.DrawFn, header: bytes) -> bytes:
             lines.insert(at % len(lines), draw(st.sampled_from(lines)))
             content = bytearray(b"\n".join(lines))
         elif what == "word":
-            new = draw(st.sampled_from((b"-1", b"0", b"nan", b"1e400", b"99999999999999999999", b"none", b"(", b"LIST", b"%s%n")))
+            new = draw(
+                st.sampled_from(
+                    (b"-1", b"0", b"nan", b"1e400", b"99999999999999999999", b"none", b"(", b"LIST", b"%s%n")
+                )
+            )
             words = bytes(content).split(b" ")
             words[at % len(words)] = new
             content = bytearray(b" ".join(words))

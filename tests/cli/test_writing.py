@@ -1,0 +1,147 @@
+"""``medimg convert``, ``reorient`` and ``slice`` on real files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tests.cli.conftest import Run
+
+
+@pytest.fixture
+def scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An oblique, left-handed int16 image with slope, two forms and a sidecar, in an empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(5)
+    data = rng.integers(-900, 900, (5, 6, 7), dtype=np.int16)
+    sform = np.array([[-1.9, 0.3, 0, 30], [0.2, 1.4, 0.4, -20], [0, -0.5, 2.4, 11], [0, 0, 0, 1]])
+    image = nib.Nifti1Image(data, sform)
+    image.set_sform(sform, 2)
+    image.set_qform(np.diag([-2, 1.5, 2.5, 1]), 1)
+    image.header["descrip"] = b"made for a test"
+    image.header.set_slope_inter(0.5, 10)
+    image.header["cal_max"] = 77
+    nib.save(image, "scan.nii.gz")
+    (tmp_path / "scan.json").write_text('{"PhaseEncodingDirection": "j-", "EchoTime": 0.03}')
+    return nib.load("scan.nii.gz")
+
+
+def values(path: str) -> np.ndarray:
+    image: Any = nib.load(path)
+    return np.asarray(image.dataobj)
+
+
+def test_a_copy_keeps_every_byte_of_the_header(medimg: Run, scan: Any) -> None:
+    assert medimg("convert", "scan.nii.gz", "copy.nii").code == 0
+    copy: Any = nib.load("copy.nii")
+    assert copy.header.binaryblock == scan.header.binaryblock or copy.header == scan.header
+    assert np.array_equal(copy.dataobj.get_unscaled(), scan.dataobj.get_unscaled())
+    assert (copy.dataobj.slope, copy.dataobj.inter) == (0.5, 10)
+    assert json.loads(Path("copy.json").read_text())["PhaseEncodingDirection"] == "j-"
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mif", ".mif.gz", ".npz", ".nhdr"])
+def test_through_another_format_and_back(medimg: Run, scan: Any, suffix: str) -> None:
+    assert medimg("convert", "scan.nii.gz", f"there{suffix}").code == 0
+    assert medimg("convert", f"there{suffix}", "back.nii").code == 0
+    back: Any = nib.load("back.nii")
+    assert np.allclose(values("back.nii"), np.asarray(scan.dataobj), rtol=1e-6)
+    assert np.allclose(back.affine, scan.affine, atol=1e-4)
+
+
+def test_losses_are_said_and_strict_refuses_before_a_file_appears(medimg: Run, scan: Any) -> None:
+    loose = medimg("convert", "scan.nii.gz", "x.mgz")
+    assert loose.code == 0 and "not kept" in loose.err and "description" in loose.err
+    strict = medimg("convert", "--strict", "scan.nii.gz", "y.mgz")
+    assert strict.code == 2 and "cannot hold" in strict.err and not Path("y.mgz").exists()
+
+
+def test_a_form_can_be_chosen(medimg: Run, scan: Any) -> None:
+    assert medimg("convert", "--affine", "qform", "scan.nii.gz", "q.nii").code == 0
+    chosen: Any = nib.load("q.nii")
+    assert np.allclose(chosen.affine, scan.get_qform(), atol=1e-5)
+    assert int(chosen.header["sform_code"]) == 0
+    missing = medimg("convert", "--affine", "sform", "q.nii", "s.nii")
+    assert missing.code == 2 and "no sform" in missing.err
+
+
+def test_a_cast_that_would_lose_is_refused_and_says_how(medimg: Run, scan: Any) -> None:
+    refused = medimg("convert", "--dtype", "uint8", "scan.nii.gz", "small.nii")
+    assert refused.code == 2 and "--clip" in refused.err and not Path("small.nii").exists()
+    assert medimg("convert", "--dtype", "uint8", "--clip", "--round", "scan.nii.gz", "small.nii").code == 0
+    expected = np.clip(np.rint(np.asarray(scan.dataobj)), 0, 255)
+    assert np.array_equal(values("small.nii"), expected)
+    assert medimg("convert", "--dtype", "int16", "--rescale", "scan.nii.gz", "full.nii").code == 0
+    assert np.allclose(values("full.nii"), np.asarray(scan.dataobj), atol=0.02)
+
+
+def test_reorienting_moves_forms_sidecar_and_voxels_together(medimg: Run, scan: Any) -> None:
+    assert medimg("reorient", "--to", "SAR", "scan.nii.gz", "sar.nii").code == 0
+    turned: Any = nib.load("sar.nii")
+    assert nib.aff2axcodes(turned.affine) == ("S", "A", "R")
+    ornt = nib.orientations.ornt_transform(
+        nib.orientations.axcodes2ornt(nib.aff2axcodes(scan.affine)), nib.orientations.axcodes2ornt(("S", "A", "R"))
+    )
+    expected = scan.as_reoriented(ornt)
+    assert np.array_equal(np.asarray(turned.dataobj), np.asarray(expected.dataobj))
+    assert np.allclose(turned.affine, expected.affine, atol=1e-5)
+    move = np.linalg.inv(scan.affine) @ turned.affine
+    assert np.allclose(turned.get_qform(), scan.get_qform() @ move, atol=1e-4)
+    assert (int(turned.header["sform_code"]), int(turned.header["qform_code"])) == (2, 1)
+    assert json.loads(Path("sar.json").read_text()) == {"PhaseEncodingDirection": "j-", "EchoTime": 0.03}
+    assert medimg("reorient", "--to", "LAS", "sar.nii", "back.nii").code == 0
+    assert np.array_equal(values("back.nii"), np.asarray(scan.dataobj))
+
+
+def test_a_slice_stays_where_it_was(medimg: Run, scan: Any) -> None:
+    assert medimg("slice", "--index", "[0, 1:5:2, :, ::-1]", "scan.nii.gz", "part.nii.gz").code == 0
+    part: Any = nib.load("part.nii.gz")
+    assert np.array_equal(np.asarray(part.dataobj), np.asarray(scan.dataobj)[1:5:2, :, ::-1])
+    assert np.allclose(part.affine @ [1, 2, 3, 1], scan.affine @ [3, 2, 3, 1], atol=1e-4)
+    assert part.header.get_zooms()[0] == pytest.approx(2 * scan.header.get_zooms()[0], rel=0.3)
+    assert medimg("slice", "--axis", "S", "--at", "50%", "scan.nii.gz", "middle.nii.gz").code == 0
+    assert np.array_equal(values("middle.nii.gz")[..., 0], np.asarray(scan.dataobj)[:, :, 3])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("slice", "scan.nii.gz", "x.nii"),
+        ("slice", "--index", "[0]", "--axis", "S", "scan.nii.gz", "x.nii"),
+        ("slice", "--index", "[7]", "scan.nii.gz", "x.nii"),
+        ("slice", "--axis", "S", "--at", "900mm", "scan.nii.gz", "x.nii"),
+        ("reorient", "--to", "RRS", "scan.nii.gz", "x.nii"),
+        ("convert", "--dtype", "int15", "scan.nii.gz", "x.nii"),
+        ("convert", "--compression-level", "77", "scan.nii.gz", "x.nii.gz"),
+        ("convert", "scan.nii.gz", "x.unknown"),
+        ("convert", "scan.nii.gz", "missing/x.nii"),
+        ("convert", "missing.nii", "x.nii"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(medimg: Run, scan: Any, words: tuple[str, ...]) -> None:
+    done = medimg(*words)
+    assert done.code == 2
+    assert len(done.err.strip().splitlines()) == 1 and done.err.startswith("medimg: ")
+    assert not list(Path().glob("x.*"))
+
+
+def test_streams_and_pipes(program: Run, scan: Any) -> None:
+    content = Path("scan.nii.gz").read_bytes()
+    done = program("convert", "-", "out.nii", stdin=content)
+    assert (done.code, done.err) == (0, "")
+    assert np.array_equal(values("out.nii"), np.asarray(scan.dataobj))
+
+
+def test_in_place(medimg: Run, scan: Any) -> None:
+    before = np.asarray(scan.dataobj).copy()
+    assert medimg("reorient", "--to", "RAS", "scan.nii.gz", "scan.nii.gz").code == 2
+    assert medimg("reorient", "-f", "--to", "RAS", "scan.nii.gz", "scan.nii.gz").code == 0
+    now: Any = nib.load("scan.nii.gz")
+    assert nib.aff2axcodes(now.affine) == ("R", "A", "S")
+    assert np.array_equal(np.asarray(now.dataobj)[::-1], before)
+    assert json.loads(Path("scan.json").read_text())["PhaseEncodingDirection"] == "j-"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from medimg_cli.batch import STREAM, Report, Task
 from medimg_cli.errors import GeometryError, UsageError
 from medimg_cli.formats import open_backend, split_suffix
+from medimg_cli.formats.sidecars import copy_sidecar, refuse_sidecar, stale_gradients
 from medimg_cli.formats.writing import save_backend
 
 if TYPE_CHECKING:
@@ -101,14 +102,16 @@ def process(task: Task, pipeline: Pipeline, *, threads: int) -> Report:
         from medimg_cli.operations.protocol import apply
 
         backend = apply(operation, backend)
+    beside = STREAM not in (task.input, task.output)
+    if beside:
+        refuse_sidecar(task.input, task.output, force=task.force)
     with _target(task) as path:
         losses = save_backend(
             backend, path, level=pipeline.level, force=task.force, strict=pipeline.strict, threads=threads
         )
-        if STREAM not in (task.input, task.output):
-            from medimg_cli.formats.sidecars import copy_sidecar
-
-            copy_sidecar(task.input, task.output, backend.header, before=before, force=task.force)
+    if beside:
+        copy_sidecar(task.input, task.output, backend.header, before=before, force=task.force)
+        warnings = (*warnings, *stale_gradients(task.output, backend.header))
     return Report(losses=losses, warnings=warnings)
 
 

@@ -12,6 +12,7 @@ Source: "AFNI file formats: README.attributes". Decisions:
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import Any
 
 from medimg_cli.affine import AffineMatrix
@@ -34,8 +35,9 @@ _ORDERS = {"LSB_FIRST": "little", "MSB_FIRST": "big"}
 _MILLISECONDS = 77001
 _PACKINGS = ("", ".gz", ".bz2", ".zst")
 _TEMPLATE = re.compile(
-    r"type\s*=\s*(string|integer|float)-attribute\s*\n\s*name\s*=\s*(\S+)\s*\n\s*count\s*=\s*(\d+)\s*\n"
+    r"\s*type\s*=\s*(string|integer|float)-attribute\s*\n\s*name\s*=\s*(\S+)\s*\n\s*count\s*=\s*(\d+)\s*\n"
 )
+_WORD = re.compile(r"\S+")
 
 Attributes = dict[str, Any]
 
@@ -112,22 +114,38 @@ def _parse(source: ByteSource) -> Attributes:
     """Read all attributes: lists of numbers, or text."""
     text = source.head(_MOST_HEADER).decode("latin-1").replace("\r\n", "\n")
     found: Attributes = {}
-    for match in _TEMPLATE.finditer(text):
+    at = 0
+    while rest := text[at : at + 200].strip():
+        match = _TEMPLATE.match(text, at)
+        if match is None:
+            raise FormatError(f"{rest[:30]!r} stands where an AFNI attribute belongs", path=source.name)
         kind, key, count = match[1], match[2], int(match[3])
         if kind == "string":
             start = match.end() + (text[match.end() : match.end() + 1] == "'")
-            found[key] = text[start : start + count].rstrip("~\0")
-            continue
-        words = text[match.end() : match.end() + 64 * min(count, len(text))].split(None, count)[:count]
-        try:
-            found[key] = [int(word) if kind == "integer" else float(word) for word in words]
-        except ValueError:
-            raise FormatError(f"attribute {key[:40]} holds something that is no number", path=source.name) from None
-        if len(found[key]) < count:
-            raise FormatError(f"attribute {key[:40]} has {len(found[key])} numbers, not {count}", path=source.name)
+            at = start + count
+            found[key] = text[start:at].rstrip("~\0")
+            short = at > len(text)
+        else:
+            found[key], at = _numbers(text, match.end(), count, kind, source.name)
+            short = len(found[key]) < count
+        if short:
+            raise FormatError(f"attribute {key[:40]!r} is shorter than its count {count}", path=source.name)
     if not found:
         raise FormatError("holds no AFNI attributes", path=source.name)
     return found
+
+
+def _numbers(text: str, start: int, count: int, kind: str, name: str) -> tuple[list[Any], int]:
+    """Read numbers, and return where the text behind them begins."""
+    numbers: list[Any] = []
+    at = start
+    for match in islice(_WORD.finditer(text, start), count):
+        try:
+            numbers.append(int(match[0]) if kind == "integer" else float(match[0]))
+        except ValueError:
+            raise FormatError(f"{match[0][:30]!r} stands where a number belongs", path=name) from None
+        at = match.end()
+    return numbers, at
 
 
 def _list(attributes: Attributes, key: str, least: int, name: str) -> list[Any]:
@@ -154,6 +172,8 @@ def _neutral(attributes: Attributes, name: str) -> tuple[Header, list[float]]:
     spacing = _time_spacing(attributes) if time else None
     axes = [("time" if time else "channel", bricks)] if bricks > 1 else []
     axes += [("rgb", components)] if components > 1 else []
+    if "BRICK_FLOAT_FACS" not in attributes:
+        notes.append("it states no scale factors; the stored numbers are taken as they are")
     factors = [factor or 1.0 for factor in attributes.get("BRICK_FLOAT_FACS") or [0.0]]
     if len(factors) not in (1, bricks):
         notes.append(f"{len(factors)} scale factors for {bricks} sub-bricks; the missing ones are taken as 1")

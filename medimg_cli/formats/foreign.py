@@ -116,6 +116,7 @@ def one_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[-1] if lines else type(error).__name__
     text = re.sub(r"sitk::ERROR: |ITK ERROR: |\w+\(0x[0-9a-f]+\): ", "", text)
+    text = "".join(c if c.isprintable() else "?" for c in text)
     return text if len(text) <= 160 else text[:157] + "..."
 
 

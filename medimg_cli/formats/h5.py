@@ -91,16 +91,16 @@ def dataset(tree: Any, path: str, name: str) -> Any:
     """
     import h5py
 
-    node = tree
+    node, shown = tree, path if path.isprintable() else repr(path)
     for part in path.split("/"):
         link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
         if link is None:
-            raise FormatError(f"has no {path}", path=name)
+            raise FormatError(f"has no {shown}", path=name)
         if not isinstance(link, h5py.HardLink):
-            raise FormatError(f"{path} lies elsewhere", path=name, hint="refused for safety")
+            raise FormatError(f"{shown} lies elsewhere", path=name, hint="refused for safety")
         node = node[part]
     if isinstance(node, h5py.Dataset):
-        _check_dataset(node, path, name)
+        _check_dataset(node, shown, name)
     return node
 
 

@@ -182,7 +182,7 @@ def _neutral(volume: _Volume, name: str) -> tuple[Header, list[int]]:
     spatial = [n for n, label in enumerate(volume.names) if label in _SPATIAL]
     if len(spatial) != 3 or len({volume.names[n] for n in spatial}) != 3:
         shown = ", ".join(volume.names)[:80]
-        raise UnsupportedError(f"an image over {shown} has not the three spatial axes of MINC", path=name)
+        raise UnsupportedError(f"an image over {shown!r} has not the three spatial axes of MINC", path=name)
     others = [n for n in range(len(volume.names)) if n not in spatial]
     # The last of the other axes is the fastest in the file: it is the first, and fastest, in C.
     others.reverse()

@@ -35,7 +35,7 @@ from medimg_cli.formats.nifti_fields import (
     text,
     unpack,
 )
-from medimg_cli.header import Gradients, Header, Native
+from medimg_cli.header import Header, Native
 from medimg_cli.storage.codecs import codec_of_magic
 from medimg_cli.storage.encoded import EncodedSource
 from medimg_cli.storage.source import ByteSource, MemorySource
@@ -369,7 +369,14 @@ def _with_gradients(header: Header, source: ByteSource, stem: str) -> Header:
         return header
     if len(gradients.bvals) != header.channels:
         return header.warn(f"{len(gradients.bvals)} b-values beside it, the image has {header.channels} volumes")
-    return header.replace(gradients=Gradients(gradients.bvals, gradients.bvecs))
+    return timed(header.replace(gradients=gradients))
+
+
+def timed(header: Header) -> Header:
+    """Return a header whose fourth axis is time where gradients say that it is a series of volumes."""
+    if header.gradients is None or not header.axes or header.axes[0][0] != "channel":
+        return header
+    return header.replace(axes=(("time", header.axes[0][1]), *header.axes[1:]))
 
 
 def _may_have_gradients(header: Header) -> bool:
@@ -401,8 +408,8 @@ def fit(header: Header, name: str) -> Header:
     fields, version, byte_order = build(header)
     raw = pack(fields, version, byte_order)
     stored = neutral(unpack(raw, version, byte_order), version, byte_order, name, raw)
+    stored = timed(stored.replace(gradients=header.gradients if _may_have_gradients(stored) else None))
     return stored.replace(
-        gradients=header.gradients if _may_have_gradients(stored) else None,
         labels=header.labels,
         history=header.history,
         metadata={**stored.metadata, **header.metadata},

@@ -9,7 +9,7 @@ from medimg_cli.affine import AffineMatrix
 from medimg_cli.dtypes import ITEMSIZE
 from medimg_cli.errors import FormatError
 from medimg_cli.formats import split_suffix
-from medimg_cli.formats.nifti import EXTRA_FIELDS, SPACE_UNITS, layout_of, neutral
+from medimg_cli.formats.nifti import EXTRA_FIELDS, SPACE_UNITS, layout_of, neutral, timed
 from medimg_cli.formats.nifti_fields import (
     DATATYPES,
     INTENTS,
@@ -45,6 +45,7 @@ def build(header: Header) -> tuple[Fields, int, str]:
     if native:
         fields = unpack(native[2], native[0], byte_order)
         old: Header | None = neutral(fields, native[0], byte_order, "", native[2])
+        old = timed(old.replace(gradients=header.gradients))
     else:
         fields = {"pixdim": (1.0,) * 8, "regular": ord("r"), "extents": 16384}
         old = None

@@ -13,7 +13,7 @@ from math import isfinite
 from typing import Any, NamedTuple
 
 from medimg_cli.affine import AffineMatrix
-from medimg_cli.errors import FormatError, MedImgError, NotFoundError
+from medimg_cli.errors import FormatError, MedImgError, NotFoundError, StorageError
 from medimg_cli.formats import open_backend, split_suffix
 from medimg_cli.header import Gradients, Header
 from medimg_cli.storage.atomic import AtomicGroup
@@ -26,7 +26,9 @@ __all__ = [
     "moved_axes",
     "parse_gradients",
     "read_gradients",
+    "refuse_sidecar",
     "sidecar_paths",
+    "stale_gradients",
     "turned",
     "write_sidecars",
 ]
@@ -306,6 +308,28 @@ def copy_sidecar(
     else:
         total = before.affine.inverse() @ header.affine
     return write_json(source, target, moved_axes(total, before.shape[1:], header.shape[1:]), force=force)
+
+
+def refuse_sidecar(source: str, target: str, *, force: bool) -> None:
+    """Refuse, before an image is written, a sidecar that could not be written after it.
+
+    Raises
+    ------
+    StorageError
+        If there is one to copy, its target exists, and ``force`` is False.
+    """
+    old, new = sidecar_paths(source)["json"], sidecar_paths(target)["json"]
+    if not force and os.path.isfile(old) and os.path.lexists(new) and os.path.realpath(old) != os.path.realpath(new):
+        raise StorageError("the sidecar exists", path=new, hint="use --force to replace it")
+
+
+def stale_gradients(path: str, header: Header) -> list[str]:
+    """Say so where gradient files lie beside an image that was just written without gradients."""
+    names = sidecar_paths(path)
+    if header.gradients is not None or header.channels < 2 or split_suffix(path)[1] not in _BESIDE:
+        return []
+    found = [os.path.basename(names[suffix]) for suffix in ("bval", "bvec") if os.path.exists(names[suffix])]
+    return [f"{' and '.join(found)} beside the output were there before and are not its own"] if found else []
 
 
 def write_json(source: str, target: str, moved: Moved, *, force: bool = False) -> str | None:

@@ -140,7 +140,7 @@ def _geometry(text: _Text, binary: bool) -> dict[str, Any]:
         keyword = {"ASPECT_RATIO": "SPACING"}.get(words[0].upper(), words[0].upper())
         if keyword == "DATASET":
             if [word.upper() for word in words[1:]] != ["STRUCTURED_POINTS"]:
-                raise UnsupportedError(f"holds {' '.join(words[1:])[:40]}, not an image", path=text.name)
+                raise UnsupportedError(f"holds {' '.join(words[1:])[:40]!r}, not an image", path=text.name)
         elif keyword == "DIMENSIONS":
             facts[keyword] = _numbers(words, int, text.name)
         elif keyword in ("SPACING", "ORIGIN"):

@@ -73,14 +73,18 @@ def state(folder: Path) -> State:
 
 
 def start(
-    *arguments: str | Path, before: Callable[[], None] | None = None, **options: object
+    *arguments: str | Path, before: Callable[[], object] | None = None, **settings: str
 ) -> subprocess.Popen:
-    """Start ``medimg`` in a session of its own."""
+    """Start ``medimg`` in a session of its own; `settings` are added to the environment."""
     return subprocess.Popen(
         [*proving.MEDIMG, *map(str, arguments)],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=proving.environment(),
-        preexec_fn=before, start_new_session=True, **options,
-    )  # fmt: skip
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=proving.environment(settings),
+        preexec_fn=before,
+        start_new_session=True,
+    )
 
 
 def end(process: subprocess.Popen) -> proving.Outcome:
@@ -309,6 +313,31 @@ def test_full_disk(target: str, slow: Source, small: Source, tiny_disk: Path) ->
     assert state(tiny_disk) == old
     used = os.statvfs(tiny_disk)
     assert used.f_bavail * used.f_frsize > 3 << 20, "the space was not given back"
+
+
+def test_full_disk_for_temporary_files(slow: Source, folder: Path, tiny_disk: Path) -> None:
+    """No room for a temporary file: the command does without one, or refuses in one line; nothing is left."""
+    target = folder / "out.nii"
+    outcome = end(start("reorient", slow.path, target, "--to", "PSR", TMPDIR=str(tiny_disk)))
+    if outcome.code != 0:
+        assert_refused(outcome)
+        assert not list(folder.iterdir())
+    assert not list(tiny_disk.iterdir())
+
+
+@pytest.mark.parametrize("kill", [signal.SIGTERM, signal.SIGKILL], ids=lambda kill: kill.name)
+def test_killed_with_temporary_files(
+    kill: signal.Signals, slow: Source, folder: Path, tmp_path: Path
+) -> None:
+    """A command that had to spool its input leaves nothing in the folder for temporary files."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    process = start("reorient", slow.path, folder / "out.nii", "--to", "PSR", TMPDIR=str(spool))
+    proving.wait_until(lambda: process.poll() is not None or writes_into(process.pid, spool), seconds=3)
+    process.send_signal(kill)
+    outcome = end(process)
+    assert outcome.code in (0, KILLS[kill]), outcome
+    assert not list(spool.iterdir())
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")

@@ -203,7 +203,10 @@ def test_other_spellings_of_the_source(path: Path) -> None:
     tensor = torch.zeros(1, 2, 3, 4)
     assert mi.ScalarImage(path=path).path == path
     assert mi.ScalarImage(source=path).path == path
-    assert mi.ScalarImage(tensor=tensor).data is tensor
+    image = mi.ScalarImage(tensor=tensor)
+    assert image.data is tensor
+    image.set_data(tensor + 1)
+    assert image.data.min() == 1
     both = mi.ScalarImage(tensor=tensor, path=path)
     assert (both.shape, both.path) == ((1, 2, 3, 4), path)
     with pytest.raises(TypeError, match="given twice"):
@@ -606,7 +609,7 @@ def test_a_segmentation_returns_to_the_grid_of_its_scan(path: Path, tmp_path: Pa
 
     scan = mi.ScalarImage(path)
     ready = scan.reorient("RAS").crop(((1, 0), (1, 1), (0, 0))).pad(1)
-    found = ready.new_like(data=(ready.numpy(writeable=False)[:1] > 0).astype("uint8"))
+    found = ready.new_like(data=(ready.numpy(writeable=False)[:1] > -30).astype("uint8"))
     found.save(tmp_path / "found.nii.gz")
     back: Any = mi.LabelMap(tmp_path / "found.nii.gz")
     for step in reversed(back.applied_transforms):
@@ -614,7 +617,7 @@ def test_a_segmentation_returns_to_the_grid_of_its_scan(path: Path, tmp_path: Pa
     assert back.grid.same_as(scan.grid)
     inside = back.numpy()[0] > 0
     assert inside.any()
-    assert (scan.numpy()[0][inside] > 0).all()
+    assert (scan.numpy()[0][inside] > -30).all()
 
 
 # out
@@ -629,7 +632,7 @@ def test_saving_returns_to_the_stored_type_where_every_value_fits(path: Path, tm
     image.data[0, 0, 0, 0] = 0.26
     image.save(tmp_path / "other.nii.gz")
     other = mi.Image(tmp_path / "other.nii.gz")
-    assert (other.header.dtype, other.header.slope) == ("float32", None)
+    assert (other.header.dtype, other.header.scaled) == ("float32", False)
     assert np.array_equal(other.numpy(), image.numpy())
     with pytest.raises(CastError):
         image.save(tmp_path / "never.nii.gz", dtype="int16")
@@ -654,12 +657,12 @@ def test_saving_options(path: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "b.nrrd").exists()
     with pytest.raises(TypeError):
         image.save(tmp_path / "c.nii", compression=3)  # type: ignore[call-arg]
-    sizes = []
+    contents = set()
     for level in (1, 9):
         image.save(tmp_path / "d.nii.gz", compression_level=level)
-        sizes.append((tmp_path / "d.nii.gz").stat().st_size)
-    assert sizes[0] >= sizes[1]
-    flat = image[0, ..., 0]
+        contents.add((tmp_path / "d.nii.gz").read_bytes())
+    assert len(contents) == 2
+    flat = mi.ScalarImage(numbered((1, 6, 5, 1), dtype="int16"))
     for squeeze, ndim in ((True, 2), (False, 3), (None, 3)):
         flat.save(tmp_path / "flat.nii", squeeze=squeeze)
         assert mi.read_header(tmp_path / "flat.nii").ndim == ndim
@@ -693,11 +696,11 @@ def test_pictures() -> None:
 def test_repr_is_one_line(path: Path) -> None:
     image = mi.ScalarImage(path)
     assert repr(image) == (
-        "ScalarImage(shape: (3, 6, 5, 4); spacing: (0.82, 2.91, 1.51); orientation: PLS+; dtype: float32 (stored: int16); "
-        f'not loaded; path: "{path}")'
+        "ScalarImage(shape: (3, 6, 5, 4); spacing: (0.81, 2.91, 1.51); orientation: PLS+; dtype: float32 (stored: int16); "
+        f'memory: 1.4 KiB, not loaded; path: "{path}")'
     )
     image.load()
-    assert "memory: 1.4 KiB" in repr(image)
+    assert "memory: 1.4 KiB;" in repr(image)
     assert "\\x1b" in repr(mi.Image("a\x1b[31m", reader=lambda path: (np.zeros((1, 1, 1, 1)), None)))
 
 

@@ -90,6 +90,7 @@ def _neutral(tree: Any, data: Any, name: str) -> tuple[Header, list[int]]:
         shape=shape,  # type: ignore[arg-type]
         dtype=dtype,
         affine=affine,
+        format="hdf5",
         axes=tuple(axes),
         ndim=min(rank, 3),
         byte_order=byte_order,

@@ -26,8 +26,6 @@ KEY = "medimg"
 #: Facts that travel as JSON where no field holds them. Units are those of the file that is written.
 _CARRIED = tuple(name for name in FACTS if name not in ("space_units", "time_units", "metadata"))
 _OF_GRID = GEOMETRIC | {"gradients"}
-#: Which facts to give up first where the text would be too long.
-_LEAST = ("extensions", "history", "metadata", "labels", "gradients")
 _MOST_SEGMENTS = 100_000
 
 #: Returns the text that a codec writes for a key and its value, None where it cannot write them.
@@ -149,18 +147,34 @@ def facts_text(header: Header, base: Header, *, most: int | None = None) -> str:
         facts["metadata"] = dict(sorted(rest.items()))
     if any(name in facts for name in _OF_GRID):
         facts["grid"] = [list(base.shape[1:]), [list(row) for row in base.affine.rows[:3]]]
-    if not facts:
-        return ""
+    return _shortened(facts, most) if facts else ""
+
+
+def _shortened(facts: dict[str, Any], most: int | None) -> str:
+    """Return facts as JSON, the longest left out, one by one, where the text would be too long."""
     import json
 
-    for victim in ("", *_LEAST):
-        if victim and victim not in facts:
-            continue
-        facts.pop(victim, None)
-        text = json.dumps(facts, default=str, separators=(",", ":"))
-        if most is None or len(text) <= most:
-            return text if facts.keys() - {"grid"} else ""
-    return ""
+    def dumped(value: Any) -> str:
+        return json.dumps(value, default=str, separators=(",", ":"))
+
+    text = dumped(facts)
+    while most is not None and len(text) > most:
+        longest = max((name for name in facts if name != "grid"), key=lambda name: len(dumped(facts[name])))
+        excess = len(text) - most
+        entries = facts[longest] if longest == "metadata" else {}
+        sizes = {key: len(dumped([key, value])) for key, value in entries.items()}
+        for key in sorted(sizes, key=lambda key: -sizes[key]):
+            if excess > 0:
+                excess -= sizes[key]
+                del facts[longest][key]
+        if not sizes or not facts[longest]:
+            del facts[longest]
+        if not _OF_GRID & facts.keys():
+            facts.pop("grid", None)
+        if not facts:
+            return ""
+        text = dumped(facts)
+    return text
 
 
 def with_facts(header: Header, text: str, plain: Plain) -> Header:

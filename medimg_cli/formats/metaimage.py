@@ -157,11 +157,17 @@ def _read(source: ByteSource) -> Parsed:
         count = min(count * 16, _MOST_HEADER)
 
 
-def _decoded(line: bytes) -> str:
+def _is_text(line: bytes) -> bool:
+    """Tell whether bytes are UTF-8: names of fields must be, values need not."""
     try:
-        return line.decode("utf-8")
+        line.decode("utf-8")
     except UnicodeDecodeError:
-        return line.decode("latin-1")
+        return False
+    return True
+
+
+def _decoded(line: bytes) -> str:
+    return line.decode("utf-8" if _is_text(line) else "latin-1")
 
 
 def split_line(line: bytes) -> tuple[str, str] | None:
@@ -188,7 +194,7 @@ def parse(text: bytes, behind: bytes, name: str) -> Parsed:
     fields: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         found = split_line(line) if b"\0" not in line else None
-        if found is None:
+        if found is None or not found[0].isprintable() or not _is_text(line.replace(b":", b"=").partition(b"=")[0]):
             raise FormatError(f"line {number} of the header is no field: {ascii(line[:40])[1:]}", path=name)
         key, value = found
         if key in STRUCTURE and fields.get(key, value) != value:

@@ -97,7 +97,7 @@ def open(source: ByteSource, compression: str | None) -> Backend:
         (limits[0], limits[1]) if len(limits) == 2 else None,
         str(attributes.get("history", "")),
     )
-    header, order = _neutral(volume, source.name)
+    header, order = _neutral(volume, "minc1", source.name)
     layout = Layout.packed(
         header.shape, dtype, byte_order="big", order=order, channels=[size for _, size in header.axes]
     )
@@ -145,7 +145,7 @@ def _open2(source: ByteSource) -> Backend:
             (ends[0], ends[1]) if len(ends) == 2 else None,
             str(_attributes(tree["minc-2.0"]).get("history", "")),
         )
-        header, order = _neutral(volume, source.name)
+        header, order = _neutral(volume, "minc2", source.name)
         stored = voxels(source, image, path, title, header, order)
     return _scaled(stored, volume, header, order, source.name)
 
@@ -175,7 +175,7 @@ def _floats(data: Any, name: str) -> list[float]:
     return found
 
 
-def _neutral(volume: _Volume, name: str) -> tuple[Header, list[int]]:
+def _neutral(volume: _Volume, format: str, name: str) -> tuple[Header, list[int]]:
     """Return the header of the stored numbers, and the order of axes, fastest first, for a layout."""
     if len(volume.names) != len(volume.shape):
         raise FormatError(f"names {len(volume.names)} dimensions, the image has {len(volume.shape)}", path=name)
@@ -198,6 +198,7 @@ def _neutral(volume: _Volume, name: str) -> tuple[Header, list[int]]:
         shape=shape,  # type: ignore[arg-type]
         dtype=volume.dtype,
         affine=_affine(volume, [volume.names[n] for n in spatial], notes, name),
+        format=format,
         axes=axes,
         byte_order=volume.byte_order,
         affine_source="minc",

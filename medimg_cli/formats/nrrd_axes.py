@@ -6,7 +6,7 @@ Clauses of the format's definition that decide:
   direction the first three axes that are domains are spatial (section 6, "kinds:"; an axis without kind counts as one,
   as in teem's ``nrrdDomainAxesGet``).
 - Named spaces say which way their axes grow; what names no anatomy ("space dimension:", "3D-right-handed", a name
-  that nobody knows, no space at all) is read as left-posterior-superior, as ITK reads it, and the header warns.
+  that nobody knows, no space at all) is read as left-posterior-superior, as ITK reads it, and a volume gets a warning.
   "scanner-xyz" coincides with left-posterior-superior for a patient who lies head first and face up (teem's
   nrrdEnums.h).
 - Origin and directions are in "space units:", spacings in "units:"; ITK ignores both, here they become mm.
@@ -240,7 +240,7 @@ def place(parsed: Parsed, axes: Axes) -> Placed:
     affine = AffineMatrix.from_lps(matrix)
     if letters and letters != "LPS":
         affine = AffineMatrix.between(letters, "RAS") @ AffineMatrix(matrix)
-    if letters is None:
+    if letters is None and ("space" in parsed.fields or len(axes.spatial) > 2):
         name = parsed.fields.get("space")
         reason = "the header names no space" if name is None else f"the space {name[:60]!r} names no anatomy"
         warnings.append(f"orientation is unknown: {reason}, read as left-posterior-superior")

@@ -259,7 +259,8 @@ def fit(header: Header, name: str) -> Header:
     dtype = "uint8" if header.value_dtype == "bool" else header.value_dtype
     if dtype != "uint8" and not (kind == "PNG" and dtype == "uint16" and not axes):
         held = "uint8 and gray uint16" if kind == "PNG" else "uint8"
-        raise UnsupportedError(f"{kind} holds {held}, not {header.value_dtype} values", hint="add --dtype uint8 --rescale")
+        hint = "add --dtype uint8 --rescale"
+        raise UnsupportedError(f"{kind} holds {held}, not {header.value_dtype} values", hint=hint)
     most = (_RGB, _RGBA, (("channel", 2),)) if kind == "PNG" else (_RGB,)
     if axes and axes not in most:
         shown = " x ".join(f"{axis} {size}" for axis, size in axes)

@@ -67,9 +67,16 @@ def losses(header: Header, path: str) -> tuple[Difference, ...]:
 
 def _lost(header: Header, fitted: Header) -> tuple[Difference, ...]:
     """Return the differences in which something was there before: what a format adds is no loss."""
-    lost = [d for d in differences(header, fitted) if d.before not in (None, "", (), 0) and d.before != {}]
+    found = [d for d in differences(header, fitted) if d.before not in (None, "", (), 0) and d.before != {}]
+    lost = [d for d in found if d.field != "axes" or not _named(d.before, d.after)]
     lost += [Difference("values", "exact", "lossy", note) for note in fitted.warnings if note.startswith("lossy")]
     return tuple(lost)
+
+
+def _named(before: tuple[tuple[str, int], ...], after: tuple[tuple[str, int], ...]) -> bool:
+    """Tell whether axes differ only in that plain channels have got a name."""
+    pairs = zip(before, after, strict=False)
+    return len(before) == len(after) and all(a == b or (a[0] == "channel" and a[1] == b[1]) for a, b in pairs)
 
 
 def save_backend(

@@ -30,6 +30,9 @@ __all__ = ["Cast", "Clamp", "Rescale", "dtype_name"]
 
 Pair = tuple[float, float]
 
+#: Smallest and largest normal number of the floats that values with a slope are read as (IEEE 754).
+_NORMAL = {"float32": (2.0**-126, 3.4e38), "float64": (2.0**-1022, 1.7e308)}
+
 
 def dtype_name(dtype: Any) -> str:
     """Return our name of a dtype.
@@ -80,8 +83,9 @@ class Cast(Recipe):
         Values beyond the range of the type take its nearest end. NaN, which integers lack, becomes 0.
     rescale : True or (low, high), optional
         True: the finite values are spread over the whole range of an integer type, and slope and inter are
-        stored so that values survive to within half a step. A pair: the values themselves become ``low`` ...
-        ``high``, no slope is stored. Either says how to round; NaN and infinities still need ``clip``.
+        stored so that values survive to within half a step (and the precision of float32 up to 16 bits,
+        float64 beyond). A pair: the values themselves become ``low`` ... ``high``, no slope is stored. Either
+        says how to round; NaN and infinities still need ``clip``.
     slope, inter : float, optional
         Store ``(value - inter) / slope`` with these.
     source : (low, high), optional
@@ -145,13 +149,21 @@ class Cast(Recipe):
         ready = replace(self, before=(header.dtype, header.slope, header.inter))
         if self.rescale is not None:
             ready = ready._ranged(source)
-        if self.rescale is None and self.slope is None and can_hold(self.dtype, header.value_dtype):
-            return ready
-        if not (self.clip and (self.round or self.rescale is not None)) or is_complex(header.value_dtype):
+        if not self._certain(header):
             from medimg_cli.operations.casting import check_cast
 
             check_cast(source, ready, ready.stored_as(header))
         return ready
+
+    def _certain(self, header: Header) -> bool:
+        """Tell whether types and options alone say that every value may be cast."""
+        if is_complex(header.value_dtype) and not is_complex(self.dtype):
+            return False
+        if self.clip and (self.round or self.rescale is not None):
+            return True
+        if self.rescale is not None:  # to a range that is met, unless there are NaN and infinities
+            return self.source is None and not is_float(header.value_dtype)
+        return self.slope is None and can_hold(self.dtype, header.value_dtype)
 
     def _keeps(self, header: Header) -> bool:
         same = self.slope is None or (self.slope, self.inter or 0.0) == (header.slope, header.inter or 0.0)
@@ -172,8 +184,15 @@ class Cast(Recipe):
         if self.rescale is not True:
             return replace(self, source=span)
         low, high = integer_range(self.dtype)
-        slope = (span[1] - span[0]) / (high - low) or 1.0
-        return replace(self, source=span, slope=slope, inter=span[0] - low * slope)
+        slope = (span[1] - span[0]) / (high - low) if span[0] != span[1] else 1.0
+        inter = span[0] - low * slope
+        least, most = _NORMAL[scaled_dtype(self.dtype)]
+        if not (least <= slope <= most and abs(inter) <= most and abs(span[1]) <= most):
+            raise CastError(
+                f"values from {span[0]:g} to {span[1]:g} are too small or large for a slope on {self.dtype}",
+                hint="cast to int32, or give MIN:MAX",
+            )
+        return replace(self, source=span, slope=slope, inter=inter)
 
     def stored_as(self, header: Header) -> Header:
         """Return the header of an image stored this way, its history not yet moved on."""

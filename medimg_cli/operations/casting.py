@@ -115,7 +115,6 @@ def _tally(tally: _Tally, values: Array, cast: Cast, after: Header) -> None:
     if values.dtype.kind == "c" and target.kind != "c":
         tally.add("complex", values.imag != 0, values)
     wanted = _wanted(values, cast)
-    stored = _to_dtype(wanted, cast.dtype)
     plain = values.real if wanted.dtype.kind != "c" else values
     missing = np.isnan(wanted) if wanted.dtype.kind in "fc" else np.zeros(wanted.shape, bool)
     beyond = _beyond(wanted, cast.dtype, missing)
@@ -123,6 +122,7 @@ def _tally(tally: _Tally, values: Array, cast: Cast, after: Header) -> None:
         tally.add("nan", missing, plain)
     tally.add("clip", beyond, plain)
     if not cast.round and cast.rescale is None:
+        stored = _to_dtype(wanted, cast.dtype)
         tally.add("round", ~(_exact(values, wanted, stored, after) | missing | beyond), plain)
 
 
@@ -279,7 +279,8 @@ def outgoing(
     storage : (dtype, slope, inter), optional
         How its file stored it before its values were handed out to be written to.
     squeeze : bool, optional
-        Whether the last spatial axes are left out where they have one voxel; None: as the header says.
+        Whether axes of one step, and the last spatial axes where they have one voxel, are left out; None: as
+        the header says.
 
     Raises
     ------
@@ -296,6 +297,8 @@ def outgoing(
         backend = apply(Cast(wanted), backend)
     if squeeze is None:
         return backend
-    shape = backend.header.spatial_shape
-    axes = next((axis for axis in (3, 2) if shape[axis - 1] > 1), 1) if squeeze else 3
-    return with_header(backend, backend.header.replace(ndim=axes))
+    header = backend.header
+    axes = tuple(axis for axis in header.axes if axis[1] > 1) if squeeze else header.axes
+    sizes = header.spatial_shape
+    ndim = next((count for count in (3, 2) if sizes[count - 1] > 1), 1) if squeeze else 3
+    return with_header(backend, header.replace(axes=axes, ndim=ndim))

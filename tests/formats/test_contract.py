@@ -135,10 +135,10 @@ _made: dict[tuple[str, str], list[Sample]] = {}
 
 def _ours(row: Format, suffix: str, folder: Path) -> Iterator[Sample]:
     first = suffix == output_suffixes(row)[0]
-    wanted = [(kind, None) for kind in (KINDS if first else FEW)]
+    wanted = [(kind, KINDS[kind]) for kind in (KINDS if first else FEW)]
     wanted += [(kind, dtype) for kind in ("plain", "flat") for dtype in DTYPES] if first else []
-    for kind, dtype in wanted:
-        path = write(folder / f"{kind}-{dtype or KINDS[kind]}", row, suffix, kind, dtype)
+    for kind, dtype in dict.fromkeys(wanted):
+        path = write(folder / f"{kind}-{dtype}", row, suffix, kind, dtype)
         if path is not None:
             yield Sample(row, path, make(kind, dtype))
 

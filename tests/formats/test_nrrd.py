@@ -597,7 +597,8 @@ class TestGradients:
         assert header.gradients is not None
 
     def test_repetitions(self) -> None:
-        keys = "modality:=DWMRI\nDWMRI_b-value:=700\nDWMRI_gradient_0000:=0 0 0\nDWMRI_NEX_0000:=3\nDWMRI_gradient_0003:=0 0 2\n"
+        keys = "modality:=DWMRI\nDWMRI_b-value:=700\nDWMRI_gradient_0000:=0 0 0\nDWMRI_NEX_0000:=3\n"
+        keys += "DWMRI_gradient_0003:=0 0 2\n"
         assert self.weighted(keys).header.gradients.bvals == (0, 0, 0, 700)
 
     @pytest.mark.parametrize(

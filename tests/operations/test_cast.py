@@ -174,7 +174,7 @@ def test_a_rescaled_range_must_fit() -> None:
 
 @pytest.mark.parametrize("values", [[0.0, 1e-200], [0.0, 1e60], [-1e300, 1e300]])
 def test_a_slope_that_floats_cannot_hold_is_refused(values: list[float]) -> None:
-    with pytest.raises(CastError, match="too small or too large for a slope on uint8"):
+    with pytest.raises(CastError, match="too small or large for a slope on uint8"):
         cast(values, "float64", "uint8", rescale=True)
 
 

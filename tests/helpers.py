@@ -344,14 +344,17 @@ def _damages(content: bytes, mutations: int, seed: object) -> Iterator[tuple[str
 
 
 def torture(path: str, mutations: int) -> list[str]:
-    """Cut and change every file of an image in turn; tell what went wrong, at most 20 lines. The files stay as they were."""
+    """Cut and change every file of an image in turn; tell what went wrong, at most 20 lines. The files stay as they were.
+
+    A cut file is refused, or reads as the whole one; but the text header of AFNI has no end that could be missed.
+    """
     expected = read(open_backend(path))
     found: list[str] = []
     for file in sorted(Path(path).parent.iterdir()):
         content = file.read_bytes()
         for done, damaged, strict in _damages(content, mutations, file.name):
             file.write_bytes(damaged)
-            problem = wrong_end(path, expected if strict else None)
+            problem = wrong_end(path, expected if strict and file.suffix != ".HEAD" else None)
             if problem:
                 found.append(f"{file}: {done}: {problem}")
         file.write_bytes(content)

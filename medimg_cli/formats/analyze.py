@@ -14,7 +14,7 @@ from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import Backend, StoredBackend
 from medimg_cli.errors import FormatError, TruncatedError, UnsupportedError
 from medimg_cli.formats import split_suffix
-from medimg_cli.formats.nifti import header_of_pair, voxels_of_pair
+from medimg_cli.formats.nifti import bytes_of_pair, header_of_pair, voxels_of_pair
 from medimg_cli.formats.nifti_fields import recognise, text
 from medimg_cli.header import Header
 from medimg_cli.storage.source import ByteSource
@@ -53,8 +53,8 @@ def open(source: ByteSource, compression: str | None) -> Backend:
         raise TruncatedError(f"is no Analyze header: {len(head)} bytes, or sizeof_hdr is not 348", path=source.name)
     header, offset = _neutral(head, order, source.name)
     data, problem = voxels_of_pair(source, stem)
-    if problem is None and source.size is not None and data.size is not None:
-        header = header.replace(file_bytes=source.size + data.size)
+    if problem is None:
+        header = header.replace(file_bytes=bytes_of_pair(source, data))
     sizes = [size for _, size in header.axes]
     rgb = bool(header.axes) and header.axes[-1][0] == "rgb"
     axes = [2 + len(sizes), 0, 1, 2] if rgb else [0, 1, 2]

@@ -162,7 +162,8 @@ class TailSource:
             return bytes(view[: cursor.readinto(0, memoryview(view))])
 
     def cursor(self) -> Cursor:
-        return _ShiftedCursor(self.base.cursor(), self._measured())
+        start = self._measured()
+        return _ShiftedCursor(self.base.random_cursor(), start)
 
     def sibling(self, name: str) -> ByteSource:
         return self.base.sibling(name)

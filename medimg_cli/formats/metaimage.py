@@ -159,11 +159,17 @@ def _read(source: ByteSource) -> Parsed:
 
 def _is_text(line: bytes) -> bool:
     """Tell whether bytes are UTF-8: names of fields must be, values need not."""
+    if line.isascii():
+        return True
     try:
         line.decode("utf-8")
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _name_of(line: bytes) -> bytes:
+    return line.replace(b":", b"=").partition(b"=")[0]
 
 
 def _decoded(line: bytes) -> str:
@@ -173,7 +179,8 @@ def _decoded(line: bytes) -> str:
 def split_line(line: bytes) -> tuple[str, str] | None:
     """Return name and value of a line as MetaIO separates them, None where it is no field."""
     text = _decoded(line)
-    at = min((place for place in (text.find("="), text.find(":")) if place >= 0), default=-1)
+    at, colon = text.find("="), text.find(":")
+    at = colon if at < 0 or 0 <= colon < at else at
     name = text[:at].strip() if at > 0 else ""
     return (name, text[at:].lstrip("=: \t").strip()) if name else None
 
@@ -194,7 +201,7 @@ def parse(text: bytes, behind: bytes, name: str) -> Parsed:
     fields: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         found = split_line(line) if b"\0" not in line else None
-        if found is None or not found[0].isprintable() or not _is_text(line.replace(b":", b"=").partition(b"=")[0]):
+        if found is None or not found[0].isprintable() or not (line.isascii() or _is_text(_name_of(line))):
             raise FormatError(f"line {number} of the header is no field: {ascii(line[:40])[1:]}", path=name)
         key, value = found
         if key in STRUCTURE and fields.get(key, value) != value:

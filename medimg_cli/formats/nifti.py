@@ -101,8 +101,8 @@ def open(source: ByteSource, compression: str | None) -> Backend:
     header = _with_extensions(header, extensions)
     header = _with_gradients(header, source, stem)
     data, problem = voxels_of_pair(source, stem) if pair else (source, None)
-    if pair and problem is None and source.size is not None and data.size is not None:
-        header = header.replace(file_bytes=source.size + data.size)
+    if pair and problem is None:
+        header = header.replace(file_bytes=bytes_of_pair(source, data))
     stored = StoredArray(data, offset, layout_of(header))
     unread = (data.size or 0) - stored.span()[1]
     if unread > 0:
@@ -130,6 +130,12 @@ def voxels_of_pair(source: ByteSource, stem: str) -> tuple[ByteSource, str | Non
         except (NotFoundError, FormatError):
             continue
     return MemorySource(b"", source.name), f"its voxels are missing: there is no {base}.img beside it"
+
+
+def bytes_of_pair(*sources: ByteSource) -> int | None:
+    """Return the size of both files, compressed as they are."""
+    sizes = [source.base.size if isinstance(source, EncodedSource) else source.size for source in sources]
+    return sum(size for size in sizes if size is not None) if None not in sizes else None
 
 
 def decoded(source: ByteSource) -> ByteSource:

@@ -46,8 +46,8 @@ from medimg_cli.storage.stored import Layout, StoredArray
 
 __all__ = ["encode", "fit", "open"]
 
-#: Bytes of a header at most.
-_MOST_HEADER = 1 << 22
+#: Bytes of a header at most, and characters of one value that is written.
+_MOST_HEADER, _MOST_VALUE = 1 << 23, 1 << 16
 #: Fields without a neutral counterpart, carried as key-values so that other formats can hold them; the second group
 #: speaks of single axes and holds only as long as these stay.
 CARRIED = ("sample units", "measurement frame", "old min", "old max", "min", "max")
@@ -165,6 +165,8 @@ def neutral(parsed: Parsed) -> tuple[Header, Axes]:
 def plain(key: str, value: Any) -> str | None:
     """Return the text of a key-value pair, None where a reader would take the line for something else."""
     text = keyvalues.text_of(value)
+    if len(text) > _MOST_VALUE or len(key) > _MOST_NAME:
+        return None
     if not key or key == keyvalues.KEY or key != key.strip() or key[0] == "#" or ":" in key or not key.isprintable():
         return None
     return text if all(each == "\n" or each == "\t" or each.isprintable() for each in text) else None

@@ -177,6 +177,9 @@ def classify(line: bytes) -> Line | None:
     text = _decoded(line)
     if text.startswith("#"):
         return Line("comment")
+    colon, assigned = text.find(": "), text.find(":=")
+    if assigned >= 0 and not 0 <= colon < assigned:
+        return Line("key", _unescaped(text[:assigned]), _unescaped(text[assigned + 2 :]))
     for separator in (": ", ":"):
         head, found, tail = text.partition(separator)
         name = FIELDS.get("".join(head.split()).lower())

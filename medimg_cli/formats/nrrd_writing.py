@@ -39,6 +39,8 @@ _START = (
     b"# Complete NRRD file format specification at:",
     b"# http://teem.sourceforge.net/nrrd/format.html",
 )
+#: Characters of the key "medimg" at most.
+_MOST_FACTS = 1 << 20
 _STALE = re.compile(r"Segment[0-9]+_Extent|Segmentation_ReferenceImageExtentOffset")
 _SEGMENT = re.compile(r"Segment[0-9]+_")
 
@@ -85,7 +87,7 @@ def build(header: Header) -> list[bytes]:
     base = neutral(parse(b"\n".join(_compose(native, fields, {}, header.metadata)), ""))[0]
     _add_metadata(header, base, old, native, values)
     lines = _compose(native, fields, values, header.metadata)
-    facts = keyvalues.facts_text(header, neutral(parse(b"\n".join(lines), ""))[0])
+    facts = keyvalues.facts_text(header, neutral(parse(b"\n".join(lines), ""))[0], most=_MOST_FACTS)
     if facts:
         lines.append(f"{keyvalues.KEY}:={escape(facts)}".encode())
     return lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import ceil, floor
+from sys import float_info
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from medimg_cli.backends import numpy_dtype, scale
@@ -31,7 +32,7 @@ __all__ = ["Cast", "Clamp", "Rescale", "dtype_name"]
 Pair = tuple[float, float]
 
 #: Smallest and largest normal number of the floats that values with a slope are read as (IEEE 754).
-_NORMAL = {"float32": (2.0**-126, 3.4e38), "float64": (2.0**-1022, 1.7e308)}
+_NORMAL = {"float32": (2.0**-126, (2 - 2.0**-23) * 2.0**127), "float64": (2.0**-1022, float_info.max)}
 
 
 def dtype_name(dtype: Any) -> str:
@@ -187,7 +188,8 @@ class Cast(Recipe):
         slope = (span[1] - span[0]) / (high - low) if span[0] != span[1] else 1.0
         inter = span[0] - low * slope
         least, most = _NORMAL[scaled_dtype(self.dtype)]
-        if not (least <= slope <= most and abs(inter) <= most and abs(span[1]) <= most):
+        largest = max(abs(inter), abs(low * slope), abs(high * slope), abs(span[0]), abs(span[1]))
+        if not (least <= slope and largest <= most):
             raise CastError(
                 f"values from {span[0]:g} to {span[1]:g} are too small or large for a slope on {self.dtype}",
                 hint="cast to int32, or give MIN:MAX",

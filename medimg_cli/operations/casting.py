@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-__all__ = ["check_cast", "is_exact", "outgoing", "spread", "stored_again", "stored_numbers"]
+__all__ = ["cast_silently", "check_cast", "is_exact", "outgoing", "spread", "stored_again", "stored_numbers"]
 
 
 def stored_numbers(values: Array, cast: Cast) -> Array:
@@ -247,6 +247,18 @@ def is_exact(source: Backend, cast: Cast) -> bool:
         if tally.counts:
             return False
     return True
+
+
+def cast_silently(backend: Backend, cast: Cast) -> Backend:
+    """Return an image cast without a word in its history: how values are stored, not what is done to them.
+
+    Raises
+    ------
+    CastError
+        If a value would change in a way that the cast does not allow.
+    """
+    ready = cast.prepare(backend)
+    return MapBackend(backend, ready.stored_as(backend.header), ready)
 
 
 def stored_again(backend: Backend, dtype: str, slope: float | None, inter: float | None) -> Backend:

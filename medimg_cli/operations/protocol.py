@@ -225,6 +225,7 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [plain(item) for item in value]
+    value = value.item() if hasattr(value, "item") else value  # numpy's scalars
     return str(value) if isinstance(value, float) and value - value != 0 else value
 
 

@@ -25,7 +25,7 @@ import pytest
 
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import ArrayBackend, Backend, StoredBackend, scale
-from medimg_cli.errors import FormatError, MedImgError, MissingExtraError, StorageError, TruncatedError
+from medimg_cli.errors import FormatError, MedImgError, MissingExtraError, StorageError, TruncatedError, UsageError
 from medimg_cli.formats import FORMATS, Format, codec_module, open_backend
 from medimg_cli.formats.writing import losses, save_backend
 from medimg_cli.header import Header, differences
@@ -55,8 +55,8 @@ NIBABEL_DATA = "tests/data"
 
 #: Formats whose compression changes voxels; they say so in their loss report.
 LOSSY = {"jpeg"}
-#: Formats whose table of contents is at the end of the file or whose library refuses to open a short one.
-NEEDS_ITS_END = {"npz", "hdf5", "minc2"}
+#: Formats and compressions that cannot be opened without their end: a table of contents, or blocks larger than our image.
+NEEDS_ITS_END = {"npz", "hdf5", ".bz2", ".zst"}
 #: Kinds of images for every suffix but the first of a format, which gets them all.
 FEW = ("plain", "picture", "time", "rgb", "time-rgb", "scaled", "labels", "described")
 
@@ -111,8 +111,18 @@ def _analyze(folder: Path) -> Iterator[Path]:
         yield own / ("x.hdr" if number else "x.img")
 
 
+def _jpeg2000(folder: Path) -> Iterator[Path]:
+    pictures = pytest.importorskip("PIL.Image")
+    for number, shape in enumerate(((40, 50), (40, 50, 3))):
+        own = folder / str(number)
+        own.mkdir(parents=True)
+        pictures.fromarray(voxels(shape, "uint8")).save(own / "x.jp2")
+        yield own / "x.jp2"
+
+
 SHIPPED: dict[str, Callable[[Path], Iterator[Path]]] = {
     "analyze": _analyze,
+    "jpeg2000": _jpeg2000,
     "minc1": _nibabel_files(("tiny.mnc",), ("minc1_1_scale.mnc",), ("minc1_4d.mnc",), ("minc1-no-att.mnc",)),
     "minc2": _nibabel_files(("minc2_1_scale.mnc",), ("minc2_4d.mnc",), ("minc2-no-att.mnc",)),
     "parrec": _nibabel_files(("phantom_EPI_asc_CLEAR_2_1.PAR", "phantom_EPI_asc_CLEAR_2_1.REC"),
@@ -173,6 +183,9 @@ def samples(case: tuple[Format, str], library: Callable[[Format, str], list[Samp
         if not row.extra and ".zst" not in suffix:
             raise
         pytest.skip(f"extra [{row.extra or 'zst'}] is not installed: {error}")
+    except UsageError as error:
+        assert one_line(error)
+        pytest.skip(f"no such files are written: {error.message}")
     before = [fingerprint(sample.path.parent) for sample in found]
     yield found
     for sample, then in zip(found, before, strict=True):
@@ -209,7 +222,7 @@ def test_images_come_back(samples: list[Sample], case: tuple[Format, str]) -> No
         backend = sample.open()
         header, before = backend.header, sample.image.header
         assert header.format == row.name, sample.label
-        assert header.warnings == (), (sample.label, header.warnings)
+        assert not [w for w in header.warnings if "otherwise" in w or "truncated" in w], (sample.label, header.warnings)
         own = [path for path in sample.path.parent.iterdir() if path.suffix not in (".bval", ".bvec")]
         assert header.file_bytes == sum(path.stat().st_size for path in own), sample.label
         assert (header.compression is None) or suffix.endswith((".gz", ".bz2", ".zst", ".mgz")) or len(suffix) > 3
@@ -261,10 +274,11 @@ def test_blocks_are_the_image_in_any_layout(samples: list[Sample]) -> None:
         header = backend.header
         if header.data_bytes > 200_000:
             continue
+        quick = sample.row.through == "medimg" and sample.image is not None
         for raw, dtype in ((True, header.dtype), (False, header.value_dtype)):
             full = read(backend, raw=raw)
-            for number, layout in enumerate(layouts(header, dtype)):
-                most = (1 << 24, 1, 64, 1000)[(number + turn) % 4] if header.data_bytes < 5000 else 10_000
+            for number, layout in enumerate(list(layouts(header, dtype))[: None if quick else 3]):
+                most = (1 << 24, 1, 64, 1000)[(number + turn) % 4] if quick else max(1, header.data_bytes // 3)
                 found = b"".join(map(bytes, backend.blocks(layout, raw=raw, max_bytes=most)))
                 assert found == laid_out(full, layout), (sample.label, layout, most)
 
@@ -431,9 +445,9 @@ def test_a_header_is_read_without_its_voxels(case: tuple[Format, str], samples: 
     content = data.read_bytes()
     start = stored.span()[0] if plain and stored is not None else len(content) // 2
     lengths = [start, (start + len(content)) // 2, len(content) - max(10, len(content) // 50)]
-    for length in lengths:
+    for length in lengths[data == path and not start :]:
         data.write_bytes(content[:length])
-        if row.name in NEEDS_ITS_END:
+        if row.name in NEEDS_ITS_END or path.suffix in NEEDS_ITS_END:
             with pytest.raises(FormatError):
                 read(open_backend(path))
             continue
@@ -485,11 +499,13 @@ def test_a_bad_magic_is_refused(samples: list[Sample], case: tuple[Format, str],
     for offset, magic in found:
         content[offset : offset + len(magic)] = b"\xa5" * len(magic)
     sample.path.write_bytes(content)
-    if not found:
-        return
-    with pytest.raises(MedImgError) as error:
-        open_backend(sample.path, format=row.name)
-    assert one_line(error.value)
+    try:
+        backend = open_backend(sample.path, format=row.name)
+    except MedImgError as error:
+        assert one_line(error)
+    else:  # the magic of MetaImage is any of its keys, that of NPZ stands again at the end
+        assert not found or row.name in ("metaimage", "npz")
+        same(read(backend), read(samples[0].open()), sample)
 
 
 ABSURD = [(1, 30_000, 30_000, 30_000), (1, 2_000_000_000, 3, 1), (30_000, 30_000, 30_000, 30), (1, 1 << 21, 1 << 21, 1 << 21)]
@@ -510,6 +526,8 @@ def test_absurd_sizes_are_refused_before_anything_is_allocated(case: tuple[Forma
             encoded = module.encode(module.fit(header, str(path)), str(path), None)
         except MedImgError:
             continue
+        if len(encoded.head) > 1 << 20:
+            continue  # TIFF: a page has a header of its own
         _write_without_voxels(encoded, path)
         tried += 1
         tracemalloc.start()
@@ -547,29 +565,32 @@ def _write_without_voxels(encoded: Any, path: Path) -> None:
         (path.parent / (encoded.header_name or path.name)).write_bytes(packed(encoded.header, encoded.header_compression))
 
 
-@each_case
-def test_a_bad_checksum_is_raised_before_the_last_block(samples: list[Sample], tmp_path: Path) -> None:
+@written_case
+def test_a_bad_checksum_is_raised_before_the_last_block(case: tuple[Format, str], samples: list[Sample], tmp_path: Path) -> None:
     """Whoever writes what comes out of ``blocks`` never completes a damaged image."""
-    for number, sample in enumerate(samples[:4]):
-        if sample.open().header.compression not in ("gzip", "zlib", "bzip2", "zstd") or sample.row.through != "medimg":
-            continue
-        damaged = sample.copy(tmp_path / str(number))
-        stored: Any = sample.open()
-        if not isinstance(stored, StoredBackend):
-            continue
-        path = damaged.path.parent / Path(stored.stored.source.path or "").name
-        content = bytearray(path.read_bytes())
-        content[-2] ^= 0x10  # CRC, length or Adler checksum: all end a stream
-        path.write_bytes(content)
-        backend = damaged.open()
-        for layout in list(layouts(backend.header))[:3]:
-            got = 0
-            with pytest.raises(FormatError):  # noqa: PT012
-                for piece in backend.blocks(layout, max_bytes=50):
-                    got += len(piece)
-            assert got < layout.nbytes, sample.label
-        with pytest.raises(FormatError):
-            read(backend)
+    row, suffix = case
+    path = _larger(row, suffix, tmp_path / "x")
+    assert path is not None
+    whole = open_backend(path)
+    if whole.header.compression not in ("gzip", "zlib", "bzip2", "zstd") or not isinstance(whole, StoredBackend):
+        return
+    data = Path(whole.stored.source.path or path)
+    content = bytearray(data.read_bytes())
+    content[-2] ^= 0x10  # CRC, length or Adler checksum: all end a stream
+    data.write_bytes(content)
+    try:
+        backend = open_backend(path)
+    except FormatError:
+        assert suffix.endswith((".bz2", ".zst"))  # one block holds it all
+        return
+    for layout in list(layouts(backend.header))[:3]:
+        got = 0
+        with pytest.raises(FormatError):  # noqa: PT012
+            for piece in backend.blocks(layout, max_bytes=5000):
+                got += len(piece)
+        assert got < layout.nbytes
+    with pytest.raises(FormatError):
+        read(backend)
 
 
 def test_the_suite_notices_what_is_compressed() -> None:

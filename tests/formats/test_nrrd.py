@@ -204,7 +204,7 @@ class TestReading:
 
     def test_the_largest_header(self) -> None:
         with pytest.raises(FormatError, match="does not end"):
-            from_text("NRRD0004\n" + "a:=b\n" * 1_000_000)
+            from_text("NRRD0004\n" + "a:=b\n" * 2_000_000)
 
 
 class TestSpaces:
@@ -462,6 +462,11 @@ class TestKeyValues:
         text = (tmp_path / "a.nrrd").read_bytes()
         assert b"\nEchoTime:=0.03\n" in text
         assert b"\nCount:=3\n" in text
+
+    def test_what_is_too_long_is_reported(self, tmp_path: Path) -> None:
+        backend = image(extensions=((44, bytes(3_000_000)),), metadata={"long": "x" * 100_000, "short": "y"})
+        assert [each.field for each in save_backend(backend, str(tmp_path / "a.nrrd"))] == ["extensions"]
+        assert open_backend(tmp_path / "a.nrrd").header.metadata == backend.header.metadata
 
     def test_other_software_that_changes_a_key_is_believed(self, tmp_path: Path) -> None:
         saved(image(metadata={"EchoTime": 0.03}), tmp_path / "a.nrrd", level=0)

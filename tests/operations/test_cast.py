@@ -192,7 +192,7 @@ def test_the_result_is_a_backend(kind: str) -> None:
         Cast("float64"),
         Cast("int8", clip=True, round=True),
         Cast("int32", rescale=(-5, 7), clip=True),
-        Cast("uint16", rescale=True, clip=True),
+        Cast("int32", rescale=True, clip=True),
         Rescale(-1, 1),
         Clamp(0, 17.3),
     ):

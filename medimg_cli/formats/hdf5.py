@@ -253,7 +253,7 @@ def _write_facts(tree: Any, h5py: Any, header: Header) -> None:
     put(group, "VoxelType", _TYPES[header.dtype])
     entries = group.create_group("MetaData")
     facts = facts_text(header, base)
-    for key, value in ({**base.metadata, KEY: facts} if facts else base.metadata).items():
+    for key, value in sorted(({**base.metadata, KEY: facts} if facts else base.metadata).items()):
         put(entries, key, value if isinstance(value, str) else [value])
 
 

@@ -44,8 +44,8 @@ def build(header: Header) -> tuple[Fields, int, str]:
     byte_order = native[1] if native else "little"
     if native:
         fields = unpack(native[2], native[0], byte_order)
-        old: Header | None = neutral(fields, native[0], byte_order, "", native[2])
-        old = timed(old.replace(gradients=header.gradients))
+        read = neutral(fields, native[0], byte_order, "", native[2])
+        old: Header | None = timed(read.replace(gradients=header.gradients))
     else:
         fields = {"pixdim": (1.0,) * 8, "regular": ord("r"), "extents": 16384}
         old = None

@@ -33,7 +33,7 @@ from medimg_cli.formats.foreign import (
     source_size,
     widened,
 )
-from medimg_cli.formats.tiff_pages import Page, read_pages
+from medimg_cli.formats.tiff_pages import Page, byte_order_of, read_pages
 from medimg_cli.formats.writing import Encoded
 from medimg_cli.header import Header
 from medimg_cli.storage.source import ByteSource
@@ -64,21 +64,55 @@ def open(source: ByteSource, compression: str | None) -> Backend:
     FormatError
         If the directories are absurd, or no reader knows the coding of the voxels.
     """
-    pages, byte_order = read_pages(source, source_size(source))
-    stack = [page for page in pages if not page.is_extra] or pages[:1]
-    same = [page for page in stack if page.kind == stack[0].kind]
+    size = source_size(source)
+    first, offsets, others = _survey(source, size)
     notes = []
-    if len(same) < len(stack):
-        notes.append(f"{len(stack) - len(same)} pages of another size or type are left out")
-    if stack[0].value(274, 1) != 1:
-        notes.append(f"its orientation tag is {stack[0].value(274, 1)}; the pixels are kept as they are stored")
-    facts = _imagej(stack[0].text(270))
-    offsets = [page.plain_offset() for page in same]
-    if None in offsets:
-        return _decoded(source, same, facts, notes)
-    places = _one_block(facts, [offset for offset in offsets if offset is not None], same[0])
-    header = _neutral(source, same[0], len(places), byte_order, facts, notes)
+    if others:
+        notes.append(f"{others} pages of another size or type are left out")
+    if first.value(274, 1) != 1:
+        notes.append(f"its orientation tag is {first.value(274, 1)}; the pixels are kept as they are stored")
+    facts = _imagej(first.text(270))
+    if offsets is None:
+        return _decoded(source, size, first, facts, notes)
+    places = _one_block(facts, offsets, first)
+    header = _neutral(source, first, len(places), byte_order_of(source.head(2)) or "little", facts, notes)
     return _in_place(source, header, places)
+
+
+def _survey(source: ByteSource, size: int) -> tuple[Page, list[int] | None, int]:
+    """Look at all pages once.
+
+    Returns
+    -------
+    Page
+        The first one.
+    list of int or None
+        Where the samples of all pages like it begin; None if one of them holds them otherwise than as they are.
+    int
+        How many pages are unlike it.
+    """
+    first: Page | None = None
+    offsets: list[int] | None = []
+    others, extra = 0, None
+    for page in read_pages(source, size):
+        if page.is_extra:
+            extra = extra or page
+            continue
+        first = first or page
+        if page.kind != first.kind:
+            others += 1
+        elif offsets is not None:
+            offset = page.plain_offset()
+            if offset is None:
+                offsets = None
+            else:
+                offsets.append(offset)
+    if first is None:  # nothing but thumbnails
+        assert extra is not None
+        first = extra
+        offset = first.plain_offset()
+        offsets = None if offset is None else [offset]
+    return first, offsets, others
 
 
 def _one_block(facts: dict[str, str], offsets: list[int], page: Page) -> list[int]:
@@ -188,20 +222,23 @@ def _layout(header: Header, colours: int, step: int) -> Layout:
     return Layout(header.shape, header.dtype, header.byte_order, strides, tuple(channels))
 
 
-def _decoded(source: ByteSource, pages: list[Page], facts: dict[str, str], notes: list[str]) -> Backend:
+def _decoded(source: ByteSource, size: int, first: Page, facts: dict[str, str], notes: list[str]) -> Backend:
     """Let SimpleITK read pages that are compressed, tiled, or of another photometric interpretation."""
     from medimg_cli.formats.through_simpleitk import open_itk
 
-    for page in pages:
-        page.check(source.name)
-    check_shape((pages[0].samples, pages[0].width, pages[0].height, len(pages)), "float64", source.name)
+    count = 0
+    for page in read_pages(source, size):
+        if page.kind == first.kind:
+            page.check(source.name)
+            count += 1
+    check_shape((first.samples, first.width, first.height, count), "float64", source.name)
     backend = open_itk(source, "TIFFImageIO", "TIFF", suffix=".tif")
     header = backend.header
-    if header.shape[1:] != (pages[0].width, pages[0].height, len(pages)):
+    if header.shape[1:] != (first.width, first.height, count):
         raise FormatError("its pages are no stack of one size", path=source.name)
     if facts:
         notes.append("ImageJ's channels and frames of a compressed stack are not told apart")
-    affine = lps_affine(_spacing(pages[0], len(pages), facts, notes))
+    affine = lps_affine(_spacing(first, count, facts, notes))
     backend.header = header.replace(affine=affine, affine_source="tiff", warnings=(*header.warnings, *notes))
     return backend
 

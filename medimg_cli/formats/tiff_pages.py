@@ -6,13 +6,14 @@ Source: TIFF revision 6.0 (Adobe, 1992), its Technical Notes, and BigTIFF. Nothi
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from medimg_cli.dtypes import ITEMSIZE
 from medimg_cli.errors import FormatError, TruncatedError
 from medimg_cli.storage.source import ByteSource, Cursor
 
-__all__ = ["Page", "read_pages"]
+__all__ = ["Page", "byte_order_of", "read_pages"]
 
 #: Values of one tag, pages of one file and tags of one page that are read at most.
 _MOST_VALUES, _MOST_PAGES, _MOST_TAGS = 1 << 22, 1 << 20, 4096
@@ -199,8 +200,8 @@ class _Reader:
         return struct.unpack_from(f"{self.order}{count * len(code)}{code[0]}", raw)
 
 
-def read_pages(source: ByteSource, size: int) -> tuple[list[Page], str]:
-    """Return all pages of a TIFF file and its byte order.
+def read_pages(source: ByteSource, size: int) -> Iterator[Page]:
+    """Yield the pages of a TIFF file one by one.
 
     Raises
     ------
@@ -210,23 +211,29 @@ def read_pages(source: ByteSource, size: int) -> tuple[list[Page], str]:
         If the magic is missing, or directories are absurd or run in a circle.
     """
     head = source.head(16)
-    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    order = byte_order_of(head)
     if order is None or len(head) < 8:
         raise FormatError("has no TIFF magic", path=source.name)
-    (version,) = struct.unpack_from(order + "H", head, 2)
+    code = "<" if order == "little" else ">"
+    (version,) = struct.unpack_from(code + "H", head, 2)
     if version not in (42, 43) or (version == 43 and len(head) < 16):
         raise FormatError("has no TIFF magic", path=source.name)
-    (offset,) = struct.unpack_from(order + ("Q" if version == 43 else "I"), head, 8 if version == 43 else 4)
-    pages: list[Page] = []
-    seen = set()
+    (offset,) = struct.unpack_from(code + ("Q" if version == 43 else "I"), head, 8 if version == 43 else 4)
+    count, mark, until = 0, 0, 1
     with source.cursor() as cursor:
-        reader = _Reader(cursor, size, order, version == 43, source.name)
+        reader = _Reader(cursor, size, code, version == 43, source.name)
         while offset:
-            if offset in seen or len(pages) >= _MOST_PAGES:
-                raise FormatError("its TIFF directories run in a circle or have no end", path=source.name)
-            seen.add(offset)
             page, offset = reader.directory(offset)
-            pages.append(page)
-    if not pages:
+            yield page
+            count += 1
+            if (offset and offset == mark) or count >= _MOST_PAGES:  # Brent: a circle comes back to one of the marks
+                raise FormatError("its TIFF directories run in a circle or have no end", path=source.name)
+            if count == until:
+                mark, until = offset, 2 * until
+    if not count:
         raise FormatError("has no pages", path=source.name)
-    return pages, "little" if order == "<" else "big"
+
+
+def byte_order_of(head: bytes) -> str | None:
+    """Return the byte order that the first two bytes tell."""
+    return {b"II": "little", b"MM": "big"}.get(head[:2])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from medimg_cli.affine import AffineMatrix
+    from medimg_cli.arrays import read_array, save_array
     from medimg_cli.errors import (
         CastError,
         FormatError,
@@ -58,11 +59,14 @@ __all__ = [
     "UnsupportedError",
     "UsageError",
     "__version__",
+    "read_array",
     "read_header",
+    "save_array",
 ]
 
 _ROOMS = {
     "affine": ("AffineMatrix",),
+    "arrays": ("read_array", "save_array"),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
     "formats": ("read_header",),
     "grid": ("Grid",),

@@ -281,8 +281,8 @@ class AffineMatrix:
     def obliquity_deg(self) -> float:
         """Largest angle between a voxel axis and the world axis nearest to it, in degrees.
 
-        The definition is that of AFNI (``THD_compute_oblique_angle``) and, as its maximum, of nibabel's
-        ``affines.obliquity`` for axes without shear.
+        The definition is that of AFNI (``THD_compute_oblique_angle``). nibabel's ``affines.obliquity`` asks the
+        other way round, per world axis; its maximum is the same up to 45 degrees where there is no shear.
 
         Examples
         --------

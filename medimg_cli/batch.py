@@ -242,7 +242,8 @@ def split_paths(paths: Sequence[str], options: BatchOptions) -> tuple[list[str],
         what = "no inputs" if options.output_dir is not None else f"an input or an output is missing beside {output}"
         raise UsageError(what, hint="give IN OUT, or inputs and --output-dir DIR")
     if options.output_dir is None and len(words) > 1:
-        raise UsageError(f"{len(words)} inputs for one output {output}", hint="give --output-dir DIR")
+        shown = ", ".join(words[:3]) + (", ..." if len(words) > 3 else "")
+        raise UsageError(f"{len(words)} inputs ({shown}) for one output {output}", hint="give --output-dir DIR")
     return words, output
 
 
@@ -422,7 +423,8 @@ def run_tasks(tasks: Sequence[Task], work: Work, options: BatchOptions) -> Gener
         elif task.refusal is not None:
             yield Outcome(task, "failed", error=f"{task.output}: {task.refusal}")
         elif options.dry_run:
-            yield Outcome(task, "planned")
+            gone = task.input != STREAM and "://" not in task.input and not os.path.exists(task.input)
+            yield Outcome(task, "failed", error=f"{task.input}: no such file") if gone else Outcome(task, "planned")
         else:
             todo.append(task)
     cores = _cores()

@@ -488,6 +488,14 @@ def axes_map(axes: Sequence[tuple[int, int]], shape: Sequence[int]) -> AffineMat
     return AffineMatrix(rows)
 
 
+def _written(item: slice | range) -> str:
+    """Write a slice as people do: 20:10."""
+    if isinstance(item, range):
+        return str(item)
+    ends = ":".join("" if end is None else str(end) for end in (item.start, item.stop))
+    return ends if item.step is None else f"{ends}:{item.step}"
+
+
 def _to_range(item: Any, size: int, axis: int) -> range:
     if isinstance(item, slice):
         try:
@@ -509,7 +517,7 @@ def _to_range(item: Any, size: int, axis: int) -> range:
             raise RegionError(f"index {at} lies outside axis {axis} with size {size}")
         found = range(at % size, at % size + 1)
     if not found:
-        raise RegionError(f"{item} selects nothing of axis {axis} with size {size}")
+        raise RegionError(f"{_written(item)} selects nothing of axis {axis} with size {size}")
     return found
 
 

@@ -270,17 +270,25 @@ class Header(_Fields):
             return self
         count = len(channels)
         gradients = self.gradients.picked(channels) if self.gradients else None
+        picked = _picked(self.axes, channels) if self.axes else None
         axes: tuple[tuple[str, int], ...]
-        if len(self.axes) == 1 and self.axes[0][0] != "rgb":
+        if picked is None:
+            axes = (("channel", count),) if count > 1 else ()
+        elif len(self.axes) == 1 and self.axes[0][0] != "rgb":
             axes = ((self.axes[0][0], count),)
-        elif count == 1:
-            axes = ()
         else:
-            axes = (("channel", count),)
+            axes = _still(self.axes, picked)
         spacing = self.time_spacing
-        if spacing is not None and axes and axes[0][0] == "time":
-            spacing = spacing * abs(channels.step)
-        return self._replace(shape=(count, *self.shape[1:]), axes=axes, gradients=gradients, time_spacing=spacing)
+        if spacing is not None:
+            time = next((span for (kind, _), span in zip(self.axes, picked or (), strict=False) if kind == "time"), None)
+            if time is None or not any(kind == "time" for kind, _ in axes):
+                spacing = None
+            elif len(time) > 1:
+                spacing = spacing * abs(time.step)
+        kept = self
+        if "vector" in dict(self.axes) and "vector" not in dict(axes):  # single components are no vectors
+            kept = self._replace(intent=None, intent_params=(), intent_name="")
+        return kept._replace(shape=(count, *self.shape[1:]), axes=axes, gradients=gradients, time_spacing=spacing)
 
     def follow(self, step: GridStep) -> Header:
         """Return the header after an operation that moved voxels.
@@ -309,6 +317,39 @@ class Header(_Fields):
             metadata=_moved_hints(self.metadata, self.shape[1:], move, after.shape),
             history=(*self.history, step.to_json()),
         )
+
+
+def _picked(axes: tuple[tuple[str, int], ...], channels: range) -> tuple[range, ...] | None:
+    """Return which steps of each axis some channels are, None where they are no box in the axes.
+
+    >>> _picked((("time", 4), ("rgb", 3)), range(4, 8)), _picked((("time", 4), ("rgb", 3)), range(2, 6))
+    ((range(0, 4), range(1, 2)), None)
+    """
+    if len(axes) == 1:
+        return (channels,)
+    spans, places = [], list(channels)
+    for _, size in axes:
+        steps = list(dict.fromkeys(place % size for place in places))
+        step = steps[1] - steps[0] if len(steps) > 1 else 1
+        span = range(steps[0], steps[0] + step * len(steps), step)
+        if list(span) != steps or len(places) % len(steps):
+            return None
+        rest = [place // size for place in places[:: len(steps)]]
+        if [place * size + each for place in rest for each in span] != places:
+            return None
+        spans.append(span)
+        places = rest
+    return tuple(spans)
+
+
+def _still(axes: tuple[tuple[str, int], ...], spans: tuple[range, ...]) -> tuple[tuple[str, int], ...]:
+    """Return axes of which only some steps are left: colours that are not all there, in order, are colours no more."""
+    found = []
+    for (kind, size), span in zip(axes, spans, strict=True):
+        kind = "channel" if kind == "rgb" and span != range(size) else kind
+        if len(span) > 1 or kind == "time":
+            found.append((kind, len(span)))
+    return tuple(found)
 
 
 def _rebuild(fields: dict[str, Any]) -> Header:
@@ -353,6 +394,7 @@ def _moved_hints(
             moved.pop(name, None)
     elif step < 0 and "nifti_slice_code" in moved:
         code, start, end = (int(moved.get(name, 0) or 0) for name in names)
+        end = end or old[axis] - 1  # 0 where nobody said it: all slices
         values = (_REVERSED_SLICES.get(code, code), old[axis] - 1 - end, old[axis] - 1 - start)
         moved.update({name: value for name, value in zip(names, values, strict=True) if value})
         for name, value in zip(names, values, strict=True):
@@ -456,6 +498,10 @@ def _close(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
     return len(a) == len(b) and all(abs(x - y) <= 1e-5 * max(1.0, abs(x)) for x, y in zip(a, b, strict=True))
 
 
+def _steps(count: int) -> str:
+    return "none" if not count else f"{count} step{'s' if count > 1 else ''}"
+
+
 def _sentence(name: str, a: Any, b: Any, header: Header) -> str:
     """Say one difference as a user would want to read it."""
     title = name.replace("_", " ")
@@ -466,7 +512,7 @@ def _sentence(name: str, a: Any, b: Any, header: Header) -> str:
     if name == "labels":
         return f"label table: {'dropped' if b is None else 'changed'} ({len(a or b)} labels)"
     if name == "history":
-        return f"history: {len(a)} steps before, {len(b)} after"
+        return f"history: {_steps(len(a))} -> {_steps(len(b))}"
     if name == "extensions":
         return f"extensions: {len(a)} before, {len(b)} after"
     if name == "metadata":

@@ -72,7 +72,7 @@ def selection_requests(index: str | None, axis: str | None, place: str) -> tuple
     from medimg_cli.operations.requests import IndexRequest, PlaceRequest
 
     if (index is None) == (axis is None):
-        raise UsageError("give either --index or --axis", hint="as in --index '[:, 10:50]', or --axis S --at 50%")
+        raise UsageError("give one of --index and --axis", hint="as in --index '[:, 10:50]', or --axis S --at 50%")
     return (IndexRequest(index),) if index is not None else (PlaceRequest(str(axis), place),)
 
 
@@ -137,6 +137,8 @@ def _target(task: Task) -> Iterator[str]:
         raise UsageError(
             f"{suffix} is two files, standard output is one stream", hint="give --suffix .nii, .mha, .nrrd"
         )
+    if sys.stdout.isatty():
+        raise UsageError("standard output is a terminal, an image is no text", hint="redirect it: > FILE, or | COMMAND")
     with tempfile.TemporaryDirectory(prefix="medimg-") as folder:
         path = os.path.join(folder, "stdout" + suffix)
         yield path

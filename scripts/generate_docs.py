@@ -33,7 +33,7 @@ EXIT_STATUS = (
 )
 ENVIRONMENT = (
     ("NO_COLOR", "Set to anything: no colour."),
-    ("FORCE_COLOR", "Set to anything: colour and tables also where standard output is no terminal."),
+    ("FORCE_COLOR", "Set to anything: colour also where the output is no terminal."),
 )
 
 

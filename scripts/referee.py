@@ -18,6 +18,7 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 TOLERANCE_MM = 1e-3
+_CHUNK = 1 << 21
 _EXACT = 1 << 40  # integers below this survive "times 1000, round, divide by 1000" unchanged
 
 
@@ -62,12 +63,13 @@ def canonical(facts: Facts) -> Facts:
     return Facts(array, facts.affine @ inv_ornt_aff(turn, facts.array.shape[:3]))
 
 
-def _columns(array: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield real blocks of at most one slice, in Fortran order; for complex voxels all real parts first."""
+def _blocks(array: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the numbers of an array in Fortran order, some at a time; for complex voxels all real parts first."""
     parts = (array.real, array.imag) if np.iscomplexobj(array) else (array,)
     for part in parts:
-        for channel in np.moveaxis(part, -1, 0):
-            yield from np.moveaxis(channel, 2, 0)
+        flat = part.ravel(order="F")
+        for start in range(0, flat.size, _CHUNK):
+            yield flat[start : start + _CHUNK]
 
 
 def voxel_hash(array: np.ndarray) -> str:
@@ -80,13 +82,13 @@ def voxel_hash(array: np.ndarray) -> str:
     whole = array.dtype.kind in "bui"
     if whole and array.size:
         whole = int(array.min()) > -_EXACT and int(array.max()) < _EXACT
-    for block in _columns(array):
+    for block in _blocks(array):
         values = block.astype("<f8")
         if not whole:
             values = np.round(values, 3) + 0.0
             if array.dtype.kind not in "bui":
                 values[np.isnan(values)] = np.nan
-        digest.update(np.ascontiguousarray(values.T))
+        digest.update(values)
     return digest.hexdigest()
 
 

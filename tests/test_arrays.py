@@ -39,7 +39,9 @@ def test_one_channel_may_have_no_axis(tmp_path: Path, path: Path) -> None:
 @pytest.mark.parametrize("axis", [0, -1])
 @pytest.mark.parametrize("coordinates", ["ras", "lps"])
 @pytest.mark.parametrize("orientation", [None, "RAS", "SPL"])
-def test_a_round_trip_restores_the_file(orientation: Any, coordinates: Any, axis: int, path: Path, tmp_path: Path) -> None:
+def test_a_round_trip_restores_the_file(
+    orientation: Any, coordinates: Any, axis: int, path: Path, tmp_path: Path
+) -> None:
     array, header = read_array(path, orientation, coordinates=coordinates, channels_axis=axis)
     own = read_header(path)
     if orientation and coordinates == "ras":

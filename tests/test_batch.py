@@ -101,7 +101,7 @@ def test_last_path_is_the_output_unless_there_is_a_folder_for_outputs() -> None:
     [
         ([], {}, "no input and no output"),
         (["a"], {}, "missing beside a"),
-        (["a", "b", "c"], {}, "2 inputs for one output c; give --output-dir DIR"),
+        (["a", "b", "c"], {}, r"2 inputs \(a, b\) for one output c; give --output-dir DIR"),
         ([], {"output_dir": "out"}, "no inputs"),
     ],
 )

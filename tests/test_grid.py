@@ -176,7 +176,8 @@ def test_numpy_integers_and_ellipsis() -> None:
     [
         (4, "index 4 lies outside axis 0 with size 4"),
         ((0, -7), "index -7 lies outside axis 1 with size 6"),
-        (slice(3, 3), "selects nothing of axis 0"),
+        (slice(3, 3), "^3:3 selects nothing of axis 0"),
+        (slice(None, 3, -1), "^:3:-1 selects nothing of axis 0"),
         (slice(10, None), "selects nothing"),
         (range(0), "selects nothing"),
         (range(2, 5), "lies outside axis 0"),

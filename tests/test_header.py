@@ -123,6 +123,35 @@ def test_some_channels_keep_what_belongs_to_them() -> None:
     assert make("rgb").header.with_channels(range(2)).axes == (("channel", 2),)
 
 
+@pytest.mark.parametrize(("channels", "axes", "spacing"), [
+    (range(4), (("time", 4),), 2.5),  # one colour of all times
+    (range(4, 8, 2), (("time", 2),), 5.0),
+    (range(11, 7, -1), (("time", 4),), 2.5),
+    (range(1, 12, 4), (("time", 1), ("rgb", 3)), 2.5),  # all colours of one time
+    (range(5, 6), (("time", 1),), 2.5),
+    (range(0, 1, 5), (("time", 1),), 2.5),  # a step over the end is no step
+    (range(11, -1, -1), (("time", 4), ("channel", 3)), 2.5),  # blue first: colours no more
+    (range(2, 6), (("channel", 4),), None),  # no box, no time
+])  # fmt: skip
+def test_channels_of_two_axes_keep_the_axes_that_they_are_a_box_in(channels: range, axes: Any, spacing: Any) -> None:
+    whole = header(shape=(12, 5, 4, 3), axes=(("time", 4), ("rgb", 3)), time_spacing=2.5)
+    part = whole.with_channels(channels)
+    assert (part.shape, part.axes, part.time_spacing) == ((len(channels), 5, 4, 3), axes, spacing)
+
+
+def test_one_volume_keeps_its_time_whatever_the_step() -> None:
+    """A step of 10 over 4 volumes picks one; it is not 10 times as long."""
+    time = make("time").header
+    assert time.with_channels(range(4)[::10]).time_spacing == time.time_spacing == 2.5
+
+
+def test_single_components_are_no_vectors() -> None:
+    """A file with the intent of vectors would have its time axis read as components."""
+    field = header(shape=(12, 5, 4, 3), axes=(("time", 4), ("vector", 3)), intent="vector", time_spacing=2.0)
+    assert field.with_channels(range(4)).intent is None
+    assert field.with_channels(range(0, 12, 4)).intent == "vector"
+
+
 # following an operation
 
 
@@ -198,6 +227,14 @@ def test_slice_timing_follows_the_slice_axis(to: Any, dims: int, code: int, star
     if end:
         expected["nifti_slice_end"] = end
     assert dict(after) == expected
+
+
+def test_slice_timing_without_an_end_is_of_all_slices() -> None:
+    """slice_end 0 is what dcm2niix and nibabel leave where nobody said it; a flip must not make it the last slice."""
+    straight = AffineMatrix.from_spacing((1, 2, 3))
+    before = header(shape=(1, 5, 4, 6), affine=straight, metadata={"nifti_dim_info": 48, "nifti_slice_code": 1})
+    after = reoriented(before, ("R", "A", "I")).metadata
+    assert dict(after) == {"nifti_dim_info": 48, "nifti_slice_code": 2, "nifti_slice_end": 5}
 
 
 def test_slice_timing_goes_where_slices_go() -> None:

@@ -113,6 +113,7 @@ def test_axis_names() -> None:
         mi.Image.flip_axis("X")
 
 
+@settings(deadline=None)
 @given(spacing=st.tuples(*[st.floats(0.1, 9)] * 3), affine=affines)
 def test_geometry_can_be_set(spacing: tuple[float, float, float], affine: AffineMatrix) -> None:
     image = mi.ScalarImage(np.zeros((1, 2, 2, 2)), affine=affine)
@@ -130,7 +131,8 @@ def test_geometry_can_be_set(spacing: tuple[float, float, float], affine: Affine
 
 
 @pytest.mark.parametrize(
-    ("codes", "after"), [((2, 1), (2, 1)), ((0, 1), (0, 1)), ((4, 0), (4, 0)), ((0, 0), (2, 0)), ((None, None), (None, None))]
+    ("codes", "after"),
+    [((2, 1), (2, 1)), ((0, 1), (0, 1)), ((4, 0), (4, 0)), ((0, 0), (2, 0)), ((None, None), (None, None))],
 )
 def test_setting_the_affine_moves_both_forms(codes: Any, after: Any) -> None:
     other = AffineMatrix.from_spacing(3.0)
@@ -422,7 +424,10 @@ def test_indexing_keeps_place_and_class(data: st.DataObject, affine: AffineMatri
     part = image[index]
     assert type(part) is mi.LabelMap
     assert part.grid == image.grid[index[1:]]
-    ranges = [range(n)[i] if isinstance(i, slice) else i if isinstance(i, range) else [i] for i, n in zip(index, image.shape, strict=True)]
+    ranges = [
+        range(n)[i] if isinstance(i, slice) else i if isinstance(i, range) else [i]
+        for i, n in zip(index, image.shape, strict=True)
+    ]
     assert np.array_equal(part.numpy(), image.numpy()[np.ix_(*[list(each) for each in ranges])])
     both = (part.header.sform, image.header.sform)
     assert both == (None, None)
@@ -448,7 +453,20 @@ def test_indexing_a_file_reads_only_that_region(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize(
     "index",
-    [9, -9, slice(5, 5), (0, 0, 0, 0, 0), (..., ...), 1.5, None, [0, 1], (slice(None), [0]), np.array([True, False]), (True,), b"a"],
+    [
+        9,
+        -9,
+        slice(5, 5),
+        (0, 0, 0, 0, 0),
+        (..., ...),
+        1.5,
+        None,
+        [0, 1],
+        (slice(None), [0]),
+        np.array([True, False]),
+        (True,),
+        b"a",
+    ],
     ids=str,
 )
 def test_indices_that_make_no_sense(index: Any) -> None:
@@ -557,7 +575,14 @@ def test_images_work_in_a_data_loader(path: Path) -> None:
 
 def test_operations_return_new_images_with_history(path: Path) -> None:
     image = mi.ScalarImage(path, te=1)
-    result = image.reorient("RAS").flip("L").crop(((1, 0), (0, 1), (0, 0))).pad(2, mode="edge").crop_or_pad(6).cast("float64")
+    result = (
+        image.reorient("RAS")
+        .flip("L")
+        .crop(((1, 0), (0, 1), (0, 0)))
+        .pad(2, mode="edge")
+        .crop_or_pad(6)
+        .cast("float64")
+    )
     assert [step["name"] for step in result.applied_transforms] == [
         "reorient", "flip", "crop", "pad", "crop_or_pad", "cast"
     ]  # fmt: skip
@@ -644,6 +669,21 @@ def test_saving_returns_to_the_stored_type_where_every_value_fits(path: Path, tm
     assert mi.read_header(tmp_path / "part.nii").dtype == "int16"
 
 
+def test_a_type_that_was_asked_for_stays(path: Path, tmp_path: Path) -> None:
+    image = mi.ScalarImage(path)
+    image.numpy()
+    for number, asked in enumerate((image.cast("float32"), copy.copy(image).to(torch.float64))):
+        asked.save(tmp_path / f"{number}.nii")
+        assert mi.read_header(tmp_path / f"{number}.nii").dtype == ("float32", "float64")[number]
+
+
+def test_numbers_of_numpy_are_parameters(tmp_path: Path) -> None:
+    limits = np.float32(-1), np.int16(5)
+    image = memory().cast("float32").pad(np.int64(1), value=np.float32(0.1)).clamp(*limits)
+    image.save(tmp_path / "a.nii")
+    assert mi.read_header(tmp_path / "a.nii").history == image.header.history
+
+
 def test_saving_options(path: Path, tmp_path: Path) -> None:
     image = mi.ScalarImage(path)
     image.save(tmp_path / "float.nii", dtype="float64")
@@ -696,7 +736,8 @@ def test_pictures() -> None:
 def test_repr_is_one_line(path: Path) -> None:
     image = mi.ScalarImage(path)
     assert repr(image) == (
-        "ScalarImage(shape: (3, 6, 5, 4); spacing: (0.81, 2.91, 1.51); orientation: PLS+; dtype: float32 (stored: int16); "
+        "ScalarImage(shape: (3, 6, 5, 4); spacing: (0.81, 2.91, 1.51); orientation: PLS+; "
+        "dtype: float32 (stored: int16); "
         f'memory: 1.4 KiB, not loaded; path: "{path}")'
     )
     image.load()

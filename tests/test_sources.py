@@ -364,7 +364,10 @@ def test_nibabel_images_are_lazy(tmp_path: Path) -> None:
     nib = pytest.importorskip("nibabel")
     array = np.arange(120, dtype="int16").reshape(4, 5, 6)
     nib.save(nib.Nifti1Image(array, OBLIQUE.numpy(), dtype="int16"), tmp_path / "a.nii")
-    for image in (mi.Image(nib.load(tmp_path / "a.nii")), mi.ScalarImage.from_nibabel(nib.load(tmp_path / "a.nii"), te=1)):
+    for image in (
+        mi.Image(nib.load(tmp_path / "a.nii")),
+        mi.ScalarImage.from_nibabel(nib.load(tmp_path / "a.nii"), te=1),
+    ):
         assert not image.is_loaded
         assert np.allclose(image.affine.numpy(), OBLIQUE.numpy(), atol=1e-5)
         assert np.array_equal(image.numpy()[0], array)

@@ -54,6 +54,7 @@ COMMANDS: tuple[Command, ...] = (
 
 _PLAIN: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
+_MORE = "medimg COMMAND --help says more, with examples."
 
 
 class _Grouped(TyperCommand):
@@ -132,7 +133,9 @@ def build(row: Command) -> Any:
     return typer.main.get_command(app)
 
 
-app = typer.Typer(cls=_Lazy, name="medimg", subcommand_metavar="COMMAND ...", context_settings=_SETTINGS, **_PLAIN)
+app = typer.Typer(
+    cls=_Lazy, name="medimg", subcommand_metavar="COMMAND ...", context_settings=_SETTINGS, epilog=_MORE, **_PLAIN
+)
 
 
 def _version(wanted: bool) -> None:
@@ -238,17 +241,26 @@ def _ended(error: BaseException, console: Console) -> int:
 
 
 def _tell(error: BaseException, console: Console) -> None:
-    parser_message = getattr(error, "format_message", None)
-    if parser_message is not None:  # wrong usage, in the words of Typer's parser
+    if hasattr(error, "format_message"):  # wrong usage, in the words of Typer's parser
         command = getattr(getattr(error, "ctx", None), "command_path", "medimg")
-        text = " ".join(parser_message().split()).rstrip(".")
         front = command.removeprefix("medimg").lstrip()
-        console.error(f"{front}{': ' if front else ''}{text[0].lower()}{text[1:]}; see '{command} --help'")
+        console.error(f"{front}{': ' if front else ''}{_parser_words(error)}; see '{command} --help'")
         return
     from medimg_cli.batch import describe
 
     console.trace(error)
     console.error(describe(error).message)
+
+
+def _parser_words(error: Any) -> str:
+    """Return what Typer's parser complains of; of the options that it offers, one that is much like the one typed."""
+    from difflib import get_close_matches
+
+    if hasattr(error, "possibilities"):
+        near = get_close_matches(error.option_name, error.possibilities or (), 1, 0.7)
+        return f"no such option {error.option_name}" + (f"; did you mean {near[0]}?" if near else "")
+    text = " ".join(error.format_message().split()).rstrip(".")
+    return text[0].lower() + text[1:]
 
 
 def _settle() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from medimg_cli.cli.options import Form, with_options
-from medimg_cli.cli.render import Column, Console, emit
+from medimg_cli.cli.render import Column, Console, Record, emit
 from medimg_cli.formats import FORMATS, Format
 
 __all__ = ["formats"]
@@ -15,8 +16,8 @@ __all__ = ["formats"]
 def formats(form: Form = "table", *, console: Console) -> None:
     """List the formats that can be read and written here.
 
-    THROUGH names the library that does the work, and in brackets the extra to install for it. "+ .gz" stands for .gz,
-    .bz2 and .zst.
+    THROUGH names the library that does the work; where it is missing, pip install 'medimg-cli[EXTRA]' with the extra in
+    brackets brings it. "+ .gz" stands for .gz, .bz2 and .zst.
 
     Examples:
 
@@ -36,18 +37,30 @@ def _facts(row: Format) -> dict[str, Any]:
         "compressed": row.compressed,
         "through": row.through,
         "extra": row.extra or None,
+        "installed": _installed(row),
         "note": row.planned or None,
     }
 
 
-def _yes(wanted: bool) -> str:
-    return "yes" if wanted else "-"
+def _installed(row: Format) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec({"medimg": "medimg_cli", "Pillow": "PIL"}.get(row.through, row.through)) is not None
+
+
+def _yes(way: str) -> Callable[[Record], str]:
+    return lambda facts: "yes" if facts[way] and facts["installed"] else "-"
+
+
+def _through(facts: Record) -> str:
+    extra = f" [{facts['extra']}]" if facts["extra"] else ""
+    return facts["through"] + extra + ("" if facts["installed"] or not facts["read"] else ", missing")
 
 
 _COLUMNS = (
     Column("FORMAT", lambda facts: facts["title"]),
-    Column("READ", lambda facts: _yes(facts["read"])),
-    Column("WRITE", lambda facts: _yes(facts["write"])),
-    Column("THROUGH", lambda facts: facts["through"] + (f" [{facts['extra']}]" if facts["extra"] else "")),
+    Column("READ", _yes("read")),
+    Column("WRITE", _yes("write")),
+    Column("THROUGH", _through),
     Column("SUFFIXES", lambda facts: " ".join(facts["suffixes"]) + (" + .gz" if facts["compressed"] else "")),
 )

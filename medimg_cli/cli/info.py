@@ -38,7 +38,8 @@ def info(
     """Show what image files say about themselves: shape, spacing, orientation, type, and what is odd about them.
 
     Only headers are read, so this is instant for images of any size. One image gives all its facts, several give a
-    line each. An image that cannot be read does not stop the others; the exit code is then 2.
+    line each, where * marks a type whose stored numbers are scaled. An image that cannot be read does not stop the
+    others; the exit code is then 2.
 
     Axes are (C, I, J, K), channels or time first. World is RAS+ in mm. The letters of an orientation say where each
     voxel axis runs to.
@@ -109,7 +110,7 @@ _CELLS: Mapping[str, tuple[str, Any]] = {
     "shape": ("SHAPE", lambda facts: "x".join(map(str, facts["spatial_shape"]))),
     "axes": ("CHANNELS", lambda facts: " x ".join(_axes(facts, _SHORT)) or "1"),
     "spacing": ("SPACING mm", lambda facts: "x".join(f"{step:.4g}" for step in facts["spacing_mm"])),
-    "orientation": ("AXES", lambda facts: facts["orientation"]),
+    "orientation": ("ORIENT", lambda facts: facts["orientation"]),
     "dtype": ("TYPE", lambda facts: facts["dtype"] + ("*" if _scaled(facts) else "")),
 }
 
@@ -215,8 +216,8 @@ def _orientation(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _matrix(rows: Sequence[Sequence[float]]) -> list[str]:
-    """Write the upper three rows in columns; what rounding left of a zero is a zero."""
-    noise = 1e-9 * max(abs(value) for row in rows for value in row[:3])
+    """Write the upper three rows in columns; what the rounding of float32 left of a zero is a zero."""
+    noise = 1e-7 * max(abs(value) for row in rows for value in row[:3])
     cells = [[f"{value:.6g}" if abs(value) > noise else "0" for value in row] for row in rows[:3]]
     widths = [max(len(row[i]) for row in cells) for i in range(4)]
     return ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
@@ -233,8 +234,12 @@ def _source(facts: Mapping[str, Any], header: Header) -> list[str]:
 
 
 def _type(facts: Mapping[str, Any]) -> str:
-    scale = f", value = stored * {facts['slope']:.6g} + {facts['inter'] or 0:.6g}" if _scaled(facts) else ""
+    scale = f", value = stored * {facts['slope']:.6g}{_added(facts['inter'])}" if _scaled(facts) else ""
     return f"{facts['dtype']}, {facts['byte_order']} endian{scale}"
+
+
+def _added(inter: float | None) -> str:
+    return f" {'-' if inter < 0 else '+'} {abs(inter):.6g}" if inter else ""
 
 
 def _carried(header: Header) -> str:

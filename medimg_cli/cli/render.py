@@ -1,8 +1,9 @@
 """Everything that the command line prints, and the one place that decides how.
 
 stdout holds data only: tables, JSON, JSON lines, CSV, bare values. Messages, warnings and progress go to stderr.
-rich is imported only where a person looks (a terminal, or colour that was asked for); in a pipe the same facts are
-plain aligned text. Text that may come from a file passes through :func:`escape` before it is printed.
+A table is the same aligned text in a pipe and on a terminal, where it has colour: no cell is ever cut or folded, the
+terminal wraps what is too long. rich draws the progress bar and is imported for nothing else. Text that may come from a
+file passes through :func:`escape` before it is printed.
 """
 
 from __future__ import annotations
@@ -12,12 +13,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from medimg_cli.errors import UsageError
-
-if TYPE_CHECKING:
-    from rich.console import Console as RichConsole
 
 __all__ = ["FORMS", "Column", "Console", "Progress", "emit", "emit_fields", "escape", "number", "value_text"]
 
@@ -217,13 +215,20 @@ def _table(records: Iterable[Record], columns: Sequence[Column], console: Consol
     rows = [[_lines(column.cell(record)) for column in columns] for record in records]
     if not rows:
         return
-    if console.watched(sys.stdout) or console.styled(sys.stdout):
-        _rich_table(rows, columns, console)
-        return
     titles = [column.title for column in columns]
     head = [[[title] for title in titles]] if any(titles) else []
-    for line in aligned(head + rows, [column.right for column in columns]):
-        console.out(line)
+    lines = aligned(head + rows, [column.right for column in columns])
+    if not console.styled(sys.stdout):
+        for line in lines:
+            console.out(line)
+    elif head:
+        console.out(f"\x1b[1m{next(lines)}\x1b[0m")
+        for line in lines:
+            console.out(line)
+    else:
+        names = max(len(name) for row in rows for name in row[0])
+        for line in lines:
+            console.out(f"\x1b[1;36m{line[:names]}\x1b[0m{line[names:]}" if line[:1].strip() else line)
 
 
 def _lines(cell: str | Sequence[str]) -> list[str]:
@@ -244,36 +249,6 @@ def aligned(rows: Sequence[Sequence[Sequence[str]]], right: Sequence[bool]) -> I
             cells = (cell[k] if k < len(cell) else "" for cell in row)
             pairs = zip(cells, widths, right, strict=True)
             yield "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in pairs).rstrip()
-
-
-def _rich_table(rows: Sequence[Sequence[Sequence[str]]], columns: Sequence[Column], console: Console) -> None:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    titles = any(column.title for column in columns)
-    table = Table(box=box.SIMPLE_HEAD if titles else None, show_header=titles, pad_edge=False, show_edge=False)
-    for k, column in enumerate(columns):
-        last = k == len(columns) - 1
-        table.add_column(
-            Text(column.title),
-            justify="right" if column.right else "left",
-            style="" if titles or last else "bold cyan",
-            overflow="fold",
-            no_wrap=not last,
-        )
-    for row in rows:
-        table.add_row(*(Text("\n".join(cell)) for cell in row))
-    _rich(console, stderr=False).print(table)
-
-
-def _rich(console: Console, *, stderr: bool) -> RichConsole:
-    from rich.console import Console as RichConsole
-
-    styled = console.styled(sys.stderr if stderr else sys.stdout)
-    return RichConsole(
-        stderr=stderr, force_terminal=styled or None, color_system="auto" if styled else None, highlight=False
-    )
 
 
 def _json_array(records: Iterable[Record], columns: Sequence[Column], console: Console) -> None:
@@ -369,9 +344,14 @@ def progress(console: Console, total: int, title: str = "") -> Iterator[Progress
     if total < 2 or console.quiet or not console.watched(sys.stderr):
         yield Progress()
         return
+    from rich.console import Console as RichConsole
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with RichProgress(*columns, console=_rich(console, stderr=True), transient=True) as bar:
+    styled = console.styled(sys.stderr)
+    stderr = RichConsole(
+        stderr=True, force_terminal=styled or None, color_system="auto" if styled else None, highlight=False
+    )
+    with RichProgress(*columns, console=stderr, transient=True) as bar:
         yield _Bar(bar, bar.add_task(title, total=total))

@@ -160,7 +160,7 @@ def format_for_output(name: str) -> Format:
             return row
     if rows[0].writes:
         raise UsageError(f"{rows[0].title} has no compressed files of this name", path=name, hint="see: medimg formats")
-    reason = rows[0].planned or f"{rows[0].title} is read only"
+    reason = rows[0].planned.replace("readable", "writable") or f"{rows[0].title} is read only"
     raise UsageError(reason, path=name, hint="see: medimg formats")
 
 
@@ -189,6 +189,12 @@ def _matches(row: Format, head: bytes) -> bool:
     return any(head.startswith(magic, offset) for offset, magic in row.magic)
 
 
+def _is_mgh(head: bytes) -> bool:
+    """Tell whether the first six numbers (version, four sizes, type) are those of an MGH file, whose magic is weak."""
+    version, *sizes, kind = (int.from_bytes(head[k : k + 4], "big", signed=True) for k in range(0, 24, 4))
+    return version == 1 and min(sizes) > 0 and kind in (0, 1, 3, 4, 10)
+
+
 def _recognise(head: bytes, suffix: str) -> tuple[Format | None, bool]:
     """Return the row for the first bytes and the suffix of a file, and whether the bytes vouch for it."""
     by_suffix = [row for row in FORMATS if suffix in row.suffixes]
@@ -199,6 +205,8 @@ def _recognise(head: bytes, suffix: str) -> tuple[Format | None, bool]:
     strong = [row for row in by_magic if max(len(magic) for _, magic in row.magic) > 2 and row.name != "mgh"]
     if strong and not (by_suffix and strong[0].name == "analyze"):
         return strong[0], True
+    if not by_suffix and _is_mgh(head):
+        return find_format("mgh"), True
     return (by_suffix[0], False) if by_suffix else (None, False)
 
 
@@ -244,7 +252,7 @@ def _refuse_folder(source: object) -> None:
         file = os.path.join(path, name)
         if os.path.isfile(file) and _matches(find_format("dicom"), open_source(file).head(HEAD)):
             raise UnsupportedError(f"a folder of DICOM files: {find_format('dicom').planned}", path=path)
-    raise UnsupportedError("is a folder, not an image", path=path, hint="name the files in it")
+    raise UnsupportedError("is a folder, not an image", path=path, hint="name its files, or info --recursive")
 
 
 def _open(raw: ByteSource, format: str | None, name: str) -> Backend:

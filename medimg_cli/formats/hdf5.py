@@ -7,12 +7,12 @@ SimpleITK is the referee only; :mod:`medimg_cli.formats.h5` says why.
 
 from __future__ import annotations
 
-from math import prod
+from math import isfinite, prod
 from typing import TYPE_CHECKING, Any
 
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import Backend
-from medimg_cli.errors import FormatError, GeometryError, MedImgError, StorageError
+from medimg_cli.errors import FormatError, MedImgError, StorageError
 from medimg_cli.formats.foreign import (
     bare,
     check_shape,
@@ -25,7 +25,7 @@ from medimg_cli.formats.foreign import (
 )
 from medimg_cli.formats.h5 import TargetFile, dataset, dtype_of, h5py_module, opened, voxels
 from medimg_cli.formats.keyvalues import KEY, facts_text, with_facts
-from medimg_cli.header import Header
+from medimg_cli.header import Header, Native
 from medimg_cli.storage.source import ByteSource
 from medimg_cli.storage.stored import Layout
 
@@ -34,7 +34,11 @@ if TYPE_CHECKING:
 
 __all__ = ["fit", "open", "write_file"]
 
-_IMAGE = "ITKImage/0"
+_IMAGE, _FAMILY = "ITKImage/0", "itk-hdf5"
+#: Spacing, origin, and one row of direction cosines per axis, all in LPS.
+Vector = tuple[float, float, float]
+Geometry = tuple[Vector, Vector, tuple[Vector, Vector, Vector]]
+_STRAIGHT = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 _TYPES = {
     "int8": "CHAR", "uint8": "UCHAR", "int16": "SHORT", "uint16": "USHORT", "int32": "INT", "uint32": "UINT",
     "int64": "LONG", "uint64": "ULONG", "float32": "FLOAT", "float64": "DOUBLE",
@@ -73,7 +77,7 @@ def _neutral(tree: Any, data: Any, name: str) -> tuple[Header, list[int]]:
         raise FormatError(f"Dimension {sizes} and voxels {data.shape} contradict each other", path=name)
     dtype, byte_order = dtype_of(data, name)
     notes: list[str] = []
-    affine, steps = _affine(tree, rank, notes, name)
+    geometry, steps = _geometry(tree, rank, notes, name)
     spatial = [int(n) for n in sizes] + [1] * (3 - rank)
     timed = rank > 3 and steps[3] not in (0.0, 1.0) and steps[3] > 0
     axes = [("time" if timed and n == 0 else "channel", size) for n, size in enumerate(spatial[3:])]
@@ -89,7 +93,7 @@ def _neutral(tree: Any, data: Any, name: str) -> tuple[Header, list[int]]:
     header = Header(
         shape=shape,  # type: ignore[arg-type]
         dtype=dtype,
-        affine=affine,
+        affine=_affine(geometry),
         format="hdf5",
         axes=tuple(axes),
         ndim=min(rank, 3),
@@ -98,6 +102,7 @@ def _neutral(tree: Any, data: Any, name: str) -> tuple[Header, list[int]]:
         time_spacing=float(steps[3]) if timed else None,
         metadata=metadata,
         warnings=tuple(notes),
+        native=Native(_FAMILY, geometry),
     )
     return (with_facts(header, facts, _plain) if isinstance(facts, str) and facts else header), order
 
@@ -110,22 +115,39 @@ def _numbers(tree: Any, key: str, name: str) -> list[Any]:
     return found if isinstance(found, list) else [found]
 
 
-def _affine(tree: Any, rank: int, notes: list[str], name: str) -> tuple[AffineMatrix, list[float]]:
+def _geometry(tree: Any, rank: int, notes: list[str], name: str) -> tuple[Geometry, list[float]]:
+    """Read the geometry of the spatial axes, and the spacing of all."""
     steps, origin, rows = (_numbers(tree, key, name) for key in ("Spacing", "Origin", "Directions"))
     if not len(steps) == len(origin) == len(rows) == rank or any(len(row) != rank for row in rows):
         raise FormatError("Spacing, Origin and Directions are not of the image's dimension", path=name)
     count = min(rank, 3)
     spacing = sane_spacing((*steps[:3], 1.0, 1.0)[:3], notes)
     corner = sane_origin((*origin[:3], 0.0, 0.0)[:3], notes)
-    columns = [[float(i == j) for j in range(3)] for i in range(3)]
+    directions = [[float(i == j) for j in range(3)] for i in range(3)]
     for axis in range(count):
-        columns[axis][:count] = rows[axis][:count]
-    direction = [[columns[axis][world] for axis in range(3)] for world in range(3)]
-    try:
-        return AffineMatrix.from_lps(AffineMatrix.from_spacing(spacing, origin=corner, direction=direction)), steps
-    except GeometryError:
+        directions[axis][:count] = rows[axis][:count]
+    if not all(isfinite(value) and abs(value) < 1e30 for row in directions for value in row):
         notes.append("Directions holds no finite numbers; the axes are taken as those of the world")
-        return AffineMatrix.from_lps(AffineMatrix.from_spacing(spacing, origin=corner)), steps
+        return (spacing, corner, _STRAIGHT), steps
+    a, b, c = (tuple(row) for row in directions)
+    return (spacing, corner, (a, b, c)), steps  # type: ignore[return-value]
+
+
+def _affine(geometry: Geometry) -> AffineMatrix:
+    spacing, origin, directions = geometry
+    columns = list(zip(*directions, strict=True))
+    return AffineMatrix.from_lps(AffineMatrix.from_spacing(spacing, origin=origin, direction=columns))
+
+
+def _geometry_of(header: Header) -> Geometry:
+    """Return spacing, origin and directions: those of the file that the header came from, where they still hold."""
+    if header.native is not None and header.native.family == _FAMILY:
+        geometry: Geometry = header.native.data
+        if _affine(geometry) == header.affine:
+            return geometry
+    lps = header.affine.to_lps()
+    a, b, c = zip(*lps.direction, strict=True)
+    return lps.spacing, lps.origin, (a, b, c)
 
 
 def _metadata(tree: Any, name: str) -> dict[str, Any]:
@@ -167,15 +189,16 @@ def _base(header: Header) -> Header:
     """Return what a file says by ITK's own means."""
     refuse_shear(header.affine, "ITK HDF5")
     dtype = widened(header, _WRITABLE, "ITK HDF5")
-    axes = _file_axes(header, dtype)
+    axes, geometry = _file_axes(header, dtype), _geometry_of(header)
     return bare(
         header,
         dtype=dtype,
-        affine=header.affine,
+        affine=_affine(geometry),
         axes=axes,
         affine_source="itk",
         time_spacing=header.time_spacing if axes and axes[0][0] == "time" else None,
         metadata={key: value for key, value in header.metadata.items() if _is_kept(key, value)},
+        native=Native(_FAMILY, geometry),
     )
 
 
@@ -237,19 +260,19 @@ def _write_facts(tree: Any, h5py: Any, header: Header) -> None:
 
     import numpy as np
 
-    lps = header.affine.to_lps()
     base = _base(header)
+    spacing, origin, spatial = _geometry_of(header)
     sizes = [*header.shape[1:], *(size for kind, size in base.axes if kind in ("time", "channel"))]
     rank = len(sizes)
     directions = np.eye(rank)
-    directions[:3, :3] = np.array(lps.direction).T
+    directions[:3, :3] = spatial
     put(tree, "ITKVersion", "5.4.0")
     put(tree, "HDFVersion", "HDF5 library version: 1.12.1")
     group = tree.create_group(_IMAGE)
     put(group, "Dimension", np.array(sizes, dtype="u8"))
     put(group, "Directions", directions)
-    put(group, "Origin", np.array([*lps.origin, *[0.0] * (rank - 3)]))
-    put(group, "Spacing", np.array([*header.spacing, base.time_spacing or 1.0][:rank]))
+    put(group, "Origin", np.array([*origin, *[0.0] * (rank - 3)]))
+    put(group, "Spacing", np.array([*spacing, base.time_spacing or 1.0][:rank]))
     put(group, "VoxelType", _TYPES[header.dtype])
     entries = group.create_group("MetaData")
     facts = facts_text(header, base)

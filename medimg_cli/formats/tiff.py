@@ -16,6 +16,7 @@ others are decoded by SimpleITK as a whole. Decisions:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 from math import isfinite, prod
@@ -52,6 +53,8 @@ _WRITABLE = (
     "complex64", "complex128",
 )  # fmt: skip
 _MOST_TEXT = 4096
+#: Pages of a file to be written: each has a directory of its own.
+_MOST_PAGES = 1 << 20
 
 
 def open(source: ByteSource, compression: str | None) -> Backend:
@@ -79,20 +82,22 @@ def open(source: ByteSource, compression: str | None) -> Backend:
     return _in_place(source, header, places)
 
 
-def _survey(source: ByteSource, size: int) -> tuple[Page, list[int] | None, int]:
+def _survey(source: ByteSource, size: int) -> tuple[Page, Sequence[int] | None, int]:
     """Look at all pages once.
 
     Returns
     -------
     Page
         The first one.
-    list of int or None
+    sequence of int or None
         Where the samples of all pages like it begin; None if one of them holds them otherwise than as they are.
     int
         How many pages are unlike it.
     """
+    from array import array
+
     first: Page | None = None
-    offsets: list[int] | None = []
+    offsets: array[int] | None = array("Q")  # a stack may have a million pages
     others, extra = 0, None
     for page in read_pages(source, size):
         if page.is_extra:
@@ -111,15 +116,15 @@ def _survey(source: ByteSource, size: int) -> tuple[Page, list[int] | None, int]
         assert extra is not None
         first = extra
         offset = first.plain_offset()
-        offsets = None if offset is None else [offset]
+        offsets = None if offset is None else array("Q", [offset])
     return first, offsets, others
 
 
-def _one_block(facts: dict[str, str], offsets: list[int], page: Page) -> list[int]:
+def _one_block(facts: dict[str, str], offsets: Sequence[int], page: Page) -> Sequence[int]:
     """Return where pages begin; ImageJ writes a large stack as one page and the others right behind it."""
     count = _whole(facts, "images")
-    if len(offsets) == 1 < count <= (page.size - offsets[0]) // max(page.nbytes, 1):
-        return [offsets[0] + n * page.nbytes for n in range(count)]
+    if page.nbytes and len(offsets) == 1 < count <= (page.size - offsets[0]) // page.nbytes:
+        return range(offsets[0], offsets[0] + count * page.nbytes, page.nbytes)
     return offsets
 
 
@@ -168,7 +173,7 @@ def _spacing(page: Page, slices: int, facts: dict[str, str], notes: list[str]) -
     return sane_spacing((*sizes, 1.0), notes)
 
 
-def _in_place(source: ByteSource, header: Header, places: list[int]) -> Backend:
+def _in_place(source: ByteSource, header: Header, places: Sequence[int]) -> Backend:
     """Return the voxels of plain pages where they lie."""
     colours = header.axes[-1][1] if header.axes and _has_samples(header, len(places)) else 1
     others = header.channels // colours
@@ -253,7 +258,7 @@ def _imagej(text: str) -> dict[str, str]:
 
 def _whole(facts: dict[str, str], key: str) -> int:
     word = facts.get(key, "1")
-    return max(int(word), 1) if word.isdigit() and len(word) < 10 else 1
+    return max(int(word), 1) if word.isdecimal() and len(word) < 10 else 1
 
 
 def _number(facts: dict[str, str], key: str) -> float:
@@ -274,6 +279,9 @@ def fit(header: Header, name: str) -> Header:
     """
     dtype = widened(header, _WRITABLE, "TIFF")
     axes = _file_axes(header)
+    pages = header.shape[3] * prod(size for kind, size in axes if kind != "rgb")
+    if pages > _MOST_PAGES:
+        raise UnsupportedError(f"TIFF needs a page for each slice, and {pages} are more than {_MOST_PAGES}")
     x, y, z = header.spacing
     inside = [10.0 / float(_resolution(size)) for size in (x, y)]
     timed = any(kind == "time" for kind, _ in axes) and (header.time_spacing or 0) > 0

@@ -177,11 +177,7 @@ class Cast(Recipe):
         span = self.source
         if span is None:
             found = value_range(source)
-            span = (
-                (0.0, 0.0)
-                if found.low is None or found.high is None
-                else (float(found.low), float(found.high))
-            )
+            span = (0.0, 0.0) if found.low is None or found.high is None else (float(found.low), float(found.high))
         if self.rescale is not True:
             return replace(self, source=span)
         low, high = integer_range(self.dtype)
@@ -417,7 +413,5 @@ def _holds(number: int, limit: float, header: Header, up: bool) -> bool:
     """Tell whether the value of a stored number lies inside a limit."""
     import numpy as np
 
-    value = (
-        scale(np.full(1, number, numpy_dtype(header.dtype)), header)[0].item() if header.scaled else number
-    )
+    value = scale(np.full(1, number, numpy_dtype(header.dtype)), header)[0].item() if header.scaled else number
     return bool(value >= limit if up else value <= limit)

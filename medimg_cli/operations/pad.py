@@ -196,9 +196,7 @@ def placed(
         If nothing of the image is left.
     """
     kept, moved = [], []
-    for start, step, size, room in zip(
-        starts, steps, backend.header.spatial_shape, header.spatial_shape, strict=True
-    ):
+    for start, step, size, room in zip(starts, steps, backend.header.spatial_shape, header.spatial_shape, strict=True):
         low, high = (max(0, -start), min(size, room - start)) if step == 1 else (0, size)
         if high <= low:
             raise GeometryError(f"nothing of the image is left on a grid of shape {header.spatial_shape}")

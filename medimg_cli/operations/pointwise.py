@@ -62,17 +62,13 @@ class MapBackend:
         source = base.dtype if self.raw else base.value_dtype
         given, wanted = numpy_dtype(source, "little"), numpy_dtype(layout.dtype, layout.byte_order)
         carry = b""
-        for block in self.base.blocks(
-            _same_order(layout, source), raw=self.raw, max_bytes=min(max_bytes, _BLOCK)
-        ):
+        for block in self.base.blocks(_same_order(layout, source), raw=self.raw, max_bytes=min(max_bytes, _BLOCK)):
             data = carry + bytes(block) if carry or len(block) % given.itemsize else block
             whole = len(data) - len(data) % given.itemsize
             carry = bytes(data[whole:])
             if not whole:
                 continue
-            numbers = self._stored(
-                np.frombuffer(data, given, whole // given.itemsize).astype(given.newbyteorder("="))
-            )
+            numbers = self._stored(np.frombuffer(data, given, whole // given.itemsize).astype(given.newbyteorder("=")))
             if not raw:
                 numbers = scale(numbers, self.header)
             yield np.ascontiguousarray(numbers.astype(wanted, copy=False)).view(np.uint8).data
@@ -80,9 +76,7 @@ class MapBackend:
     def viewed(self, channels: range, axes: Sequence[tuple[int, range]], header: Header) -> MapBackend:
         """Return a part: the same function of a part of the source."""
         base = self.base.header
-        part = header.replace(
-            dtype=base.dtype, slope=base.slope, inter=base.inter, byte_order=base.byte_order
-        )
+        part = header.replace(dtype=base.dtype, slope=base.slope, inter=base.inter, byte_order=base.byte_order)
         return MapBackend(view(self.base, channels, axes, part), header, self.kernel, raw=self.raw)
 
 

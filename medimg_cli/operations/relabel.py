@@ -104,11 +104,7 @@ class Remap(Recipe):
     def inverse(self, step: Step) -> Remap | None:
         """Return the map that leads back where labels only changed places, else None."""
         new = [number for _, number in self.mapping]
-        if (
-            self.default is not None
-            or set(new) != {old for old, _ in self.mapping}
-            or len(set(new)) < len(new)
-        ):
+        if self.default is not None or set(new) != {old for old, _ in self.mapping} or len(set(new)) < len(new):
             return None
         return Remap(tuple((after, before) for before, after in self.mapping))
 
@@ -143,9 +139,7 @@ class OneHot(Recipe):
         if not values or len(set(values)) < len(values):
             raise UsageError(f"labels for one-hot channels are {values}, expected each once")
         if len(values) > _MOST_CHANNELS:
-            raise UnsupportedError(
-                f"{len(values)} labels, at most {_MOST_CHANNELS} channels: this is no label map"
-            )
+            raise UnsupportedError(f"{len(values)} labels, at most {_MOST_CHANNELS} channels: this is no label map")
         object.__setattr__(self, "values", values)
 
     def prepare(self, source: Backend) -> OneHot:
@@ -159,17 +153,13 @@ class OneHot(Recipe):
     def plan(self, header: Header) -> Step:
         """Return the step for an image with this header."""
         if header.channels != 1:
-            raise GeometryError(
-                f"one-hot channels need a label map with one channel, this has {header.channels}"
-            )
+            raise GeometryError(f"one-hot channels need a label map with one channel, this has {header.channels}")
         return self.in_place(header)
 
     def apply(self, backend: Backend, step: Step) -> Backend:
         """Return the channels, made when they are read."""
         header, count = backend.header, len(self.values)
-        header = header.replace(
-            shape=(count, *header.spatial_shape), axes=(("channel", count),), dtype="uint8"
-        )
+        header = header.replace(shape=(count, *header.spatial_shape), axes=(("channel", count),), dtype="uint8")
         header = header.replace(slope=None, inter=None, gradients=None, time_spacing=None)
         return OneHotBackend(backend, header.follow(step), self.values)
 

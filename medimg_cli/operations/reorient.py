@@ -121,9 +121,7 @@ class Turn(_Turning):
         except (TypeError, ValueError):
             pairs = []
         if sorted(axis for axis, _ in pairs) != [0, 1, 2] or any(sign not in (1, -1) for _, sign in pairs):
-            raise GeometryError(
-                f"turn is {self.order}, expected each of the axes 0, 1, 2 once, with +1 or -1"
-            )
+            raise GeometryError(f"turn is {self.order}, expected each of the axes 0, 1, 2 once, with +1 or -1")
 
     def turned(self, header: Header) -> Axes:
         """Return old axis and sign per new axis."""

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CastRequest", "IndexRequest", "PlaceRequest"]
 
+#: What NumPy, C and FSL call by one name, with the sizes that they mean.
+_SIZES = {"float": ("32", "64"), "int": ("16", "32", "64"), "uint": ("16", "32", "64"), "complex": ("64", "128")}
+
 
 @dataclass(frozen=True, slots=True)
 class IndexRequest:
@@ -157,6 +160,10 @@ class PlaceRequest:
         grid = source.header.grid
         middle = [(n - 1) / 2 for n in grid.shape]
         step = grid.affine[self._world_axis(), axis]
+        if not step:
+            raise UsageError(
+                f"--at {self.place}: no voxel axis of this image runs towards {self.letter}", hint="give a voxel or a %"
+            )
         there = middle[axis] + (number - grid.center[self._world_axis()]) / step
         return round(there) if sign > 0 else grid.shape[axis] - 1 - round(there)
 
@@ -184,7 +191,7 @@ class CastRequest:
     Raises
     ------
     UsageError
-        If ``rescale`` is neither.
+        If ``rescale`` is neither, or ``dtype`` is none, or one whose size depends on whom one asks.
     """
 
     dtype: str | None = None
@@ -194,6 +201,13 @@ class CastRequest:
 
     def __post_init__(self) -> None:
         _ = self.range
+        if self.dtype in _SIZES:
+            hint = f"write {' or '.join(self.dtype + size for size in _SIZES[self.dtype])}"
+            raise UsageError(f"--dtype {self.dtype} has another size in every program", hint=hint)
+        if self.dtype is not None:
+            from medimg_cli.operations.cast import dtype_name
+
+            object.__setattr__(self, "dtype", dtype_name(self.dtype))
 
     @property
     def range(self) -> Any:
@@ -202,11 +216,12 @@ class CastRequest:
             return self.rescale == "full" or None
         low, colon, high = str(self.rescale).partition(":")
         try:
-            if colon:
+            if colon and float(low) < float(high):
                 return float(low), float(high)
         except ValueError:
             pass
-        raise UsageError(f"--rescale {self.rescale} is no range", hint="write MIN:MAX, or --rescale alone")
+        hint = "write MIN:MAX, the smaller one first, or --rescale alone"
+        raise UsageError(f"--rescale {self.rescale} is no range", hint=hint)
 
     def prepare(self, source: Backend) -> Cast:
         """Return the cast for an image, its range found and its losses refused."""

@@ -41,15 +41,11 @@ class Slice(Recipe):
 
     def __post_init__(self) -> None:
         try:
-            spans = [
-                range(r.start, r.stop, r.step) if isinstance(r, range) else range(*r) for r in self.region
-            ]
+            spans = [range(r.start, r.stop, r.step) if isinstance(r, range) else range(*r) for r in self.region]
         except (TypeError, ValueError):
             spans = []
         if len(spans) != 4:
-            raise GeometryError(
-                f"region is {self.region}, expected four ranges (start, stop, step) on C, I, J, K"
-            )
+            raise GeometryError(f"region is {self.region}, expected four ranges (start, stop, step) on C, I, J, K")
         object.__setattr__(self, "region", tuple((span.start, span.stop, span.step) for span in spans))
 
     @classmethod

@@ -124,7 +124,7 @@ class StagedFile:
         reason = {
             errno.ENOSPC: "no space left on the disk",
             errno.EFBIG: "the file grows beyond the allowed size",
-            errno.ENOENT: "its folder does not exist",
+            errno.ENOENT: "its folder does not exist; make it first",
         }.get(error.errno or 0, (error.strerror or str(error)).lower())
         return StorageError(f"cannot be written: {reason}", path=self.path)
 

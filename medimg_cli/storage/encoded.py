@@ -70,8 +70,7 @@ class EncodedSource:
                 self._prefix = self._decode_head(self.base.head(HEAD), count)
             if len(self._prefix) < count:
                 with _DecodingCursor(self) as cursor:
-                    view = bytearray(min(count, self.most))
-                    self._prefix = bytes(view[: cursor.readinto(0, memoryview(view))])
+                    self._prefix = b"".join(cursor.chunks(0, count))
         return self._prefix[:count]
 
     def _decode_head(self, data: bytes, count: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import nibabel as nib
+import pytest
 
 from medimg_cli.formats import FORMATS
 
@@ -26,6 +27,16 @@ def test_json_says_what_the_table_of_formats_says(medimg: Run) -> None:
     for record, row in zip(records, FORMATS, strict=True):
         assert (record["read"], record["write"], record["suffixes"]) == (row.reads, row.writes, list(row.suffixes))
         assert record["read"] or record["note"], "what cannot be read says why"
+
+
+def test_what_is_not_installed_is_not_promised(medimg: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "h5py" else object())
+    lines = medimg("formats").out.splitlines()
+    (minc,) = (line for line in lines if line.startswith("MINC 2"))
+    assert minc.split()[2:] == ["-", "-", "h5py", "[minc],", "missing", ".mnc"]
+    assert max(map(len, lines)) <= 80
+    records = json.loads(medimg("formats", "--format", "json").out)
+    assert {record["through"] for record in records if not record["installed"]} == {"h5py"}
 
 
 def test_example_is_an_image(medimg: Run) -> None:

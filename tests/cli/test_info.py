@@ -82,7 +82,7 @@ def test_several_images_have_a_line_each(medimg: Run, images: dict[str, Any]) ->
     result = medimg("info", "t1.nii", "bold.nii.gz", "text.nii")
     assert result.code == 2
     head, *lines = result.out.splitlines()
-    assert head.split() == ["SHAPE", "CHANNELS", "SPACING", "mm", "AXES", "TYPE", "PATH"]
+    assert head.split() == ["SHAPE", "CHANNELS", "SPACING", "mm", "ORIENT", "TYPE", "PATH"]
     assert [line.split()[-1] for line in lines] == ["t1.nii", "bold.nii.gz", "(failed)"]
     assert " 3 time " in lines[1] and "int16*" in lines[1]
     assert len({line.rindex(name) for line, name in zip(lines, ("t1.nii", "bold", "text"), strict=True)}) == 1
@@ -127,7 +127,8 @@ def test_folders_need_recursive(medimg: Run, images: dict[str, Any], tmp_path: P
     (tmp_path / "sub" / "deep").mkdir(parents=True)
     Path("t1.nii").rename("sub/deep/t1.nii")
     Path("bold.nii.gz").rename("sub/bold.nii.gz")
-    assert medimg("info", "sub").code == 2
+    refused = medimg("info", "sub")
+    assert refused.code == 2 and "--recursive" in refused.err
     result = medimg("info", "--recursive", "--field", "path", "sub")
     assert (result.code, result.out) == (0, "sub/bold.nii.gz\nsub/deep/t1.nii\n")
 
@@ -135,6 +136,22 @@ def test_folders_need_recursive(medimg: Run, images: dict[str, Any], tmp_path: P
 def test_standard_input_is_an_image_too(program: Run, images: dict[str, Any]) -> None:
     result = program("info", "--field", "shape", "-", stdin=Path("bold.nii.gz").read_bytes())
     assert (result.code, result.out) == (0, "3 4 5 6\n")
+
+
+def test_freesurfer_files_are_known_without_their_name(program: Run, images: dict[str, Any]) -> None:
+    stream = program("convert", "t1.nii", "t1.mgz")
+    assert stream.code == 0
+    result = program("info", "--field", "format", "-", stdin=Path("t1.mgz").read_bytes())
+    assert (result.code, result.out) == (0, "mgh\n")
+
+
+def test_noise_and_signs_are_readable(medimg: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    image = nib.Nifti1Image(np.zeros((3, 4, 5), np.int16), [[1, 4e-9, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    image.header.set_slope_inter(7, -1024)
+    nib.save(image, "ct.nii")
+    out = medimg("info", "ct.nii").out
+    assert "value = stored * 7 - 1024\n" in out and "affine       1  0  0  0\n" in out
 
 
 def test_voxels_that_cannot_be_there_are_a_warning(medimg: Run, images: dict[str, Any]) -> None:

@@ -62,6 +62,8 @@ def test_dry_run_prints_the_plan_and_writes_nothing(toy: Run) -> None:
     _write(a="good", b="good")
     result = toy("copy", "a", "b", "--output-dir", "out", "--suffix", ".nii", "--dry-run")
     assert (result.code, result.out) == (0, "a -> out/a.nii\nb -> out/b.nii\n")
+    missing = toy("copy", "a", "z", "--output-dir", "out", "--dry-run")
+    assert (missing.code, missing.out) == (2, "a -> out/a\n") and "medimg: z: no such file\n" in missing.err
     assert not Path("out").exists()
 
 

@@ -70,6 +70,25 @@ def test_a_form_can_be_chosen(medimg: Run, scan: Any) -> None:
     assert missing.code == 2 and "no sform" in missing.err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--dtype", "int17"], "'int17' is no dtype of voxels; one of: bool, int8"),
+        (["--dtype", "float"], "--dtype float has another size in every program; write float32 or float64"),
+        (["--rescale", "5:5"], "--rescale 5:5 is no range; write MIN:MAX, the smaller one first"),
+    ],
+)
+def test_a_wrong_cast_is_wrong_usage_whatever_the_inputs(medimg: Run, words: list[str], message: str) -> None:
+    result = medimg("convert", *words, "missing.nii", "out.nii")
+    assert result.code == 2 and result.err.startswith(f"medimg: {message}")
+
+
+def test_an_image_never_goes_to_a_terminal(medimg: Run, scan: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    result = medimg("convert", "scan.nii.gz", "-")
+    assert (result.code, result.out) == (2, "") and "redirect it" in result.err
+
+
 def test_a_cast_that_would_lose_is_refused_and_says_how(medimg: Run, scan: Any) -> None:
     refused = medimg("convert", "--dtype", "uint8", "scan.nii.gz", "small.nii")
     assert refused.code == 2 and "--clip" in refused.err and not Path("small.nii").exists()

@@ -133,7 +133,13 @@ SHIPPED: dict[str, Callable[[Path], Iterator[Path]]] = {
 
 # the library of samples
 
-CASES = [(row, suffix) for row in FORMATS for suffix in output_suffixes(row)]
+
+def _suffixes(row: Format) -> list[str]:
+    """Return the endings that a format is tested in: all, but rare compressions only behind its usual suffix."""
+    return [s for s in output_suffixes(row) if not s.endswith((".bz2", ".zst")) or s.startswith(row.suffixes[0])]
+
+
+CASES = [(row, suffix) for row in FORMATS for suffix in _suffixes(row)]
 CASES += [(row, "") for row in FORMATS if row.name in SHIPPED and not output_suffixes(row)]
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0].name}{case[1]}")
 written_case = pytest.mark.parametrize(
@@ -145,7 +151,8 @@ _made: dict[tuple[str, str], list[Sample]] = {}
 
 def _ours(row: Format, suffix: str, folder: Path) -> Iterator[Sample]:
     first = suffix == output_suffixes(row)[0]
-    wanted = [(kind, KINDS[kind]) for kind in (KINDS if first else FEW)]
+    few = FEW if row.through == "medimg" else FEW[:3]
+    wanted = [(kind, KINDS[kind]) for kind in (KINDS if first else few)]
     wanted += [(kind, dtype) for kind in ("plain", "flat") for dtype in DTYPES] if first else []
     for kind, dtype in dict.fromkeys(wanted):
         path = write(folder / f"{kind}-{dtype}", row, suffix, kind, dtype)
@@ -210,7 +217,7 @@ def test_every_row_is_covered() -> None:
 
 @each_case
 def test_there_are_samples(samples: list[Sample], case: tuple[Format, str]) -> None:
-    assert len(samples) >= (4 if case[1] and not case[0].through == "Pillow" else 1)
+    assert len(samples) >= (4 if case[1] and case[0].through == "medimg" else 1)
 
 
 @written_case
@@ -242,7 +249,7 @@ def test_images_come_back(samples: list[Sample], case: tuple[Format, str]) -> No
 @each_case
 def test_a_region_is_a_slice_of_the_whole(samples: list[Sample]) -> None:
     """Raw and scaled, steps of any sign; fresh, writable, native, of exactly the asked shape."""
-    count = max(6, 240 // len(samples))
+    count = max(4, 120 // len(samples)) if samples[0].row.through == "medimg" else 3
     for sample in samples:
         backend = sample.open()
         header = backend.header
@@ -268,8 +275,10 @@ def test_values_are_stored_numbers_scaled(samples: list[Sample]) -> None:
 
 
 @each_case
-def test_blocks_are_the_image_in_any_layout(samples: list[Sample]) -> None:
-    for turn, sample in enumerate(samples[:12]):
+def test_blocks_are_the_image_in_any_layout(samples: list[Sample], case: tuple[Format, str]) -> None:
+    row, suffix = case
+    main = (suffix,) == output_suffixes(row)[:1]
+    for turn, sample in enumerate(samples[: 12 if main else 4]):
         backend = sample.open()
         header = backend.header
         if header.data_bytes > 200_000:
@@ -472,10 +481,11 @@ def test_damaged_files_are_refused_or_read_right(case: tuple[Format, str], sampl
     main = not suffix or suffix == output_suffixes(row)[0]
     chosen = samples if not suffix else [s for s in samples if s.path.parent.name.startswith(("plain-int16", "picture", "time-rgb"))]
     paths = [str(s.copy(tmp_path / str(n)).path) for n, s in enumerate((chosen or samples)[: 2 if main else 1])]
-    mutations = 60 if main else 12
+    mutations = 40 if main else 8
     if row.through == "medimg":
         for path in paths:
             assert torture(path, mutations) == []
+    if row.through == "medimg" or not main:
         return
     code = "import sys; from tests.helpers import torture; print(*(t for p in sys.argv[2:] for t in torture(p, int(sys.argv[1]))), sep='\\n')"
     done = subprocess.run(

@@ -118,7 +118,7 @@ def test_each_suffix_has_a_writer(row: Format) -> None:
 
 @pytest.mark.parametrize(("name", "message"), [
     ("x.xyz", "no format is written to files with .xyz"), ("x", "no suffix"), ("x.nrrd.gz", "compressed"), ("x.mnc", "read only"),
-    ("x.dcm", "not readable"), ("x.zarr", "not readable"), ("x.gz", "no suffix"), ("x.npy.bz2", "compressed"), ("", "no suffix"),
+    ("x.dcm", "not writable"), ("x.zarr", "not writable"), ("x.gz", "no suffix"), ("x.npy.bz2", "compressed"), ("", "no suffix"),
 ])  # fmt: skip
 def test_names_that_nobody_writes(name: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medimg_cli.affine import AffineMatrix
@@ -36,6 +36,7 @@ def kept(index: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(found)
 
 
+@settings(deadline=None)
 @given(data=st.data(), affine=affines)
 def test_slicing_is_numpy_s_and_moves_nothing(data: st.DataObject, affine: AffineMatrix) -> None:
     image = numbered((3, 5, 4, 6), affine)
@@ -46,6 +47,7 @@ def test_slicing_is_numpy_s_and_moves_nothing(data: st.DataObject, affine: Affin
     assert part.header.grid == image.header.grid[index[1:]]
 
 
+@settings(deadline=None)
 @given(data=st.data(), affine=affines)
 def test_a_slice_is_undone_on_the_very_grid(data: st.DataObject, affine: AffineMatrix) -> None:
     """Voxels that were kept are back in their places, exactly; the others are a neighbour's or 0."""
@@ -66,6 +68,7 @@ def test_a_step_gives_gaps_the_nearest_voxel() -> None:
     assert read(undone(part, 1)).ravel().tolist() == [2, 2, 2, 5, 5, 5, 0]
 
 
+@settings(deadline=None)
 @given(amounts=pairs, shape=shapes, affine=affines)
 def test_cropping_and_padding_undo_each_other(amounts: Any, shape: Any, affine: AffineMatrix) -> None:
     image = numbered((2, *shape), affine)
@@ -82,12 +85,16 @@ def test_cropping_and_padding_undo_each_other(amounts: Any, shape: Any, affine: 
     assert regrown.header.grid == larger.header.grid
 
 
+@settings(deadline=None)
 @given(amounts=pairs, shape=shapes, mode=st.sampled_from(MODES))
 def test_every_mode_is_numpy_s(amounts: Any, shape: Any, mode: str) -> None:
     image = numbered((2, *shape))
-    assert np.array_equal(read(apply(Pad(amounts, mode=mode), image)), np.pad(read(image), ((0, 0), *amounts), mode=mode))
+    assert np.array_equal(
+        read(apply(Pad(amounts, mode=mode), image)), np.pad(read(image), ((0, 0), *amounts), mode=mode)
+    )
 
 
+@settings(deadline=None)
 @given(shape=shapes, wanted=shapes, affine=affines)
 def test_crop_or_pad_keeps_the_centre(shape: Any, wanted: Any, affine: AffineMatrix) -> None:
     image = numbered((1, *shape), affine)
@@ -154,7 +161,7 @@ class Counting:
 def test_padding_reads_only_what_a_region_needs() -> None:
     base = Counting(numbered((1, 50, 40, 30)))
     padded = apply(Pad(10), base)
-    padded.read((range(1), range(0, 9), range(5), range(5)))
+    padded.read((range(1), range(9), range(5), range(5)))
     assert base.regions == []
     padded.read((range(1), range(15, 5, -2), range(12, 15), range(48, 50)))
     assert base.regions == []
@@ -185,7 +192,9 @@ def test_padding_reads_only_what_a_region_needs() -> None:
         ("complex64", None, None, 2.5, 2.5),
     ],
 )
-def test_the_fill_is_a_value_that_the_image_can_hold(dtype: str, slope: Any, inter: Any, value: Any, stored: Any) -> None:
+def test_the_fill_is_a_value_that_the_image_can_hold(
+    dtype: str, slope: Any, inter: Any, value: Any, stored: Any
+) -> None:
     image = numbered((1, 2, 2, 2), dtype=dtype, slope=slope, inter=inter)
     if stored is CastError:
         with pytest.raises(CastError, match="padding with"):
@@ -196,7 +205,9 @@ def test_the_fill_is_a_value_that_the_image_can_hold(dtype: str, slope: Any, int
     assert found == stored or (found != found and stored != stored)
 
 
-@pytest.mark.parametrize("amounts", [-1, ((1, 1), (1, 1)), ((-1, 0), (0, 0), (0, 0)), "x", None, 1.5, ((1,), (1,), (1,))])
+@pytest.mark.parametrize(
+    "amounts", [-1, ((1, 1), (1, 1)), ((-1, 0), (0, 0), (0, 0)), "x", None, 1.5, ((1,), (1,), (1,))]
+)
 def test_amounts_that_make_no_sense_are_refused(amounts: Any) -> None:
     for operation in (Crop, Pad):
         with pytest.raises(GeometryError, match=r"expected an integer or \(\(lo, hi\)"):

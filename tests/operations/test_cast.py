@@ -36,7 +36,9 @@ def image(values: Any, dtype: str, **fields: Any) -> ArrayBackend:
     return ArrayBackend(array, Header(shape=array.shape, dtype=dtype, affine=OBLIQUE, **fields))
 
 
-def cast(values: Any, source: str, target: str, *, slope: float | None = None, inter: float | None = None, **options: Any) -> list[Any]:
+def cast(
+    values: Any, source: str, target: str, *, slope: float | None = None, inter: float | None = None, **options: Any
+) -> list[Any]:
     """Return the values of an image after a cast."""
     result = apply(Cast(target, **options), image(values, source, slope=slope, inter=inter))
     assert result.header.dtype == target
@@ -142,6 +144,7 @@ def test_a_cast_to_the_stored_type_keeps_the_slope() -> None:
     assert apply(Cast(np.int16), scaled) is scaled
 
 
+@settings(deadline=None)
 @given(
     values=arrays.arrays("f8", st.integers(1, 30), elements=st.floats(-1e9, 1e9)),
     target=st.sampled_from(["uint8", "int8", "int16", "uint16", "int32", "uint32"]),
@@ -263,7 +266,7 @@ def test_stored_again_only_where_every_value_fits() -> None:
     assert stored_again(values, "int16", 0.1, 7.0) is values
 
 
-@settings(max_examples=50)
+@settings(deadline=None, max_examples=50)
 @given(
     stored=arrays.arrays("i2", 20),
     slope=st.floats(1e-4, 1e4) | st.floats(-1e4, -1e-4),

@@ -120,3 +120,9 @@ def test_a_rescale_to_a_range_sets_the_values() -> None:
 def test_a_wrong_range_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is no range"):
         CastRequest(None, text)
+
+
+def test_a_place_in_mm_along_an_axis_without_length_is_refused() -> None:
+    flat = AffineMatrix([[1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0]])
+    with pytest.raises(UsageError, match="runs towards A"):
+        apply(PlaceRequest("A", "3mm"), image(flat))

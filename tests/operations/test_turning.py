@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from medimg_cli.affine import AffineMatrix
@@ -21,6 +23,7 @@ from tests.operations.helpers import OBLIQUE, made, numbered, places, undone
 from tests.strategies import affines, codes, flat_affines
 
 
+@settings(deadline=None)
 @given(affine=st.one_of(affines, flat_affines), wanted=codes)
 def test_reorienting_keeps_every_voxel_in_place_and_comes_back(affine: AffineMatrix, wanted: tuple[str, ...]) -> None:
     image = numbered(affine=affine)
@@ -32,24 +35,25 @@ def test_reorienting_keeps_every_voxel_in_place_and_comes_back(affine: AffineMat
     assert np.array_equal(read(back), read(image))
 
 
+@settings(deadline=None)
 @given(affine=affines, wanted=codes)
 def test_reorienting_is_nibabel_s(affine: AffineMatrix, wanted: tuple[str, str, str]) -> None:
+    assume(nib.aff2axcodes(affine.numpy()) == affine.orientation)  # ties are decided by the last bit
     image = numbered((1, 5, 4, 3), affine)
     theirs = nib.Nifti1Image(read(image)[0], affine.numpy(), dtype="int32")
-    turn = nib.orientations.ornt_transform(
-        nib.io_orientation(affine.numpy()), nib.orientations.axcodes2ornt(wanted)
-    )
+    turn = nib.orientations.ornt_transform(nib.io_orientation(affine.numpy()), nib.orientations.axcodes2ornt(wanted))
     theirs = theirs.as_reoriented(turn)
     ours = apply(Reorient(wanted), image)
     assert np.array_equal(read(ours)[0], np.asanyarray(theirs.dataobj))
     assert np.allclose(ours.header.affine.numpy(), theirs.affine, atol=1e-9)
 
 
+@settings(deadline=None)
 @given(axes=st.lists(st.integers(-3, 2), min_size=1, max_size=3), affine=affines)
 def test_flipping_moves_nothing_and_comes_back(axes: list[int], affine: AffineMatrix) -> None:
     image = numbered(affine=affine)
     flipped = apply(Flip(axes), image)
-    assert np.array_equal(read(flipped), np.flip(read(image), [n % 3 + 1 for n in set(n % 3 for n in axes)]))
+    assert np.array_equal(read(flipped), np.flip(read(image), [n % 3 + 1 for n in {n % 3 for n in axes}]))
     assert places(flipped, image) < 1e-6
     back = undone(flipped, 1)
     assert back.header.grid == image.header.grid
@@ -77,7 +81,7 @@ def test_what_changes_nothing_is_not_recorded() -> None:
     assert apply(Flip(()), image) is image
 
 
-def test_a_file_stays_a_view_of_its_bytes(tmp_path) -> None:
+def test_a_file_stays_a_view_of_its_bytes(tmp_path: Path) -> None:
     save_backend(make("plain"), str(tmp_path / "a.nii"))
     turned = apply(Reorient("SPL"), open_backend(tmp_path / "a.nii"))
     assert isinstance(turned, StoredBackend)

@@ -1,0 +1,531 @@
+"""`Image`, `ScalarImage`, `LabelMap`: voxels with their place in the world, read when somebody asks for them.
+
+An image holds one backend. Its header answers every question about geometry and metadata; voxels are read
+when they are asked for, and only those. Operations return new images and leave this one as it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from medimg_cli.backends import with_header
+from medimg_cli.errors import UnsupportedError, UsageError
+from medimg_cli.labels import LabelTable
+from medimg_cli.members import Metadata
+from medimg_cli.operations.protocol import apply
+from medimg_cli.sources import Options, open_any
+from medimg_cli.sources.arrays import same_tensor
+from medimg_cli.sources.placing import placed_by, promise_of
+from medimg_cli.sources.readers import settled
+from medimg_cli.voxels import Voxels, in_memory
+
+if TYPE_CHECKING:
+    from medimg_cli.header import Difference
+    from medimg_cli.operations.protocol import Request
+
+__all__ = ["Image", "LabelMap", "LossWarning", "ScalarImage"]
+
+
+class LossWarning(UserWarning):
+    """Something of an image did not fit into the file that it was saved to."""
+
+
+class Image(Voxels):
+    """A medical image: (C, I, J, K) voxels, and where they lie in RAS+ mm.
+
+    Parameters
+    ----------
+    source : optional
+        A path; an array or tensor (C, I, J, K); a nibabel or SimpleITK image; bytes or a binary file object;
+        another image; a sequence of paths, concatenated on the channel axis. Left out: an empty image that
+        gets its voxels by `set_data`.
+    *more : paths
+        Further paths to concatenate.
+    affine : AffineMatrix or 4 x 4, optional
+        Voxel -> RAS+ mm, instead of what the source says.
+    spacing, origin, direction : optional
+        Instead of these parts of what the source says.
+    reader : callable or object, optional
+        Reads the path: ``reader(path, **reader_kwargs)`` returns (array, affine or None). An object with
+        ``create_backend(request)`` returns a lazy backend for ``request.path``.
+    reader_kwargs : mapping, optional
+        For the reader.
+    channels_last : bool
+        Whether an array is (I, J, K, C).
+    suffix : str, optional
+        Suffix of bytes and file objects that have no name, such as ``".nii.gz"``.
+    check_nans : bool
+        Whether to warn of NaN among the voxels once they are loaded.
+    points, bounding_boxes : optional
+        Not in this version.
+    **metadata
+        Key-values, for `metadata`. ``path=`` and ``tensor=`` are other spellings of ``source``.
+
+    Raises
+    ------
+    TypeError
+        If the source is none, or a key of the metadata is the name of a member.
+    ValueError
+        If an array is not 4-D, or files to concatenate do not lie on the same grid.
+    OSError
+        If a file cannot be read.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = ScalarImage(np.zeros((1, 10, 20, 30), "int16"), spacing=(1, 1, 2), origin=(-5, 0, 5), te=3.5)
+    >>> part = image[:, 2:8:3, ::-1]
+    >>> part.shape, part.spacing, part.orientation, part.te
+    ((1, 2, 20, 30), (3.0, 1.0, 2.0), ('R', 'P', 'S'), 3.5)
+    """
+
+    def __init__(
+        self,
+        source: Any = None,
+        *more: Any,
+        affine: Any = None,
+        spacing: Any = None,
+        origin: Any = None,
+        direction: Any = None,
+        reader: Any = None,
+        reader_kwargs: Mapping[str, Any] | None = None,
+        channels_last: bool = False,
+        suffix: str | None = None,
+        check_nans: bool = False,
+        points: Any = None,
+        bounding_boxes: Any = None,
+        **metadata: Any,
+    ) -> None:
+        if points is not None or bounding_boxes is not None:
+            raise UnsupportedError("points and bounding boxes come with a later version")
+        if reader_kwargs and reader is None:
+            raise TypeError("reader_kwargs are given without a reader")
+        source, path = _one_source(source, more, metadata)
+        options = Options(
+            reader=reader, reader_kwargs=dict(reader_kwargs or {}), channels_last=channels_last, suffix=suffix
+        )
+        if isinstance(source, Image):
+            self.__dict__.update(source._derived(source._backend).__dict__)
+            self._path = source._path
+        else:
+            backend, found = open_any(source, options)
+            self._take(backend, exposed=in_memory(backend))
+            self._path, self._tensor = path or found, same_tensor(source, backend)
+        self.check_nans = check_nans
+        self._backend = placed_by(self._backend, affine=affine, spacing=spacing, origin=origin, direction=direction)
+        for key, value in metadata.items():
+            if key.startswith("_") or hasattr(type(self), key):
+                raise TypeError(f"{key!r} is a member of {type(self).__name__}, it cannot be the name of metadata")
+            self.metadata[key] = value
+        self._warn_of_nans()
+
+    # -- factories
+
+    @classmethod
+    def from_array(cls, array: Any, dims: str = "ijk", **options: Any) -> Self:
+        """Make an image from an array whose axes are named; its memory is shared.
+
+        Parameters
+        ----------
+        array : array or tensor, 2-D to 4-D
+        dims : str
+            One letter for each axis: i, j, k, and c for channels or t for time, such as "kji" or "ijkc".
+        **options
+            As the constructor: affine, or spacing, origin and direction; metadata.
+
+        Raises
+        ------
+        GeometryError
+            If the letters do not match the array.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> Image.from_array(np.zeros((30, 20, 10)), "kji", spacing=2).shape
+        (1, 10, 20, 30)
+        """
+        from medimg_cli.sources.arrays import array_backend, from_dims
+
+        found, axes = from_dims(array, dims)
+        backend = array_backend(found)
+        return cls(with_header(backend, backend.header.replace(axes=axes)), **options)
+
+    @classmethod
+    def empty(cls, shape: Sequence[int], dtype: Any = "float32", **options: Any) -> Self:
+        """Make an image of zeros.
+
+        Parameters
+        ----------
+        shape : (I, J, K) or (C, I, J, K)
+        dtype : str or dtype
+        **options
+            As the constructor.
+
+        Raises
+        ------
+        GeometryError
+            If an axis has no voxels.
+        """
+        import numpy as np
+
+        from medimg_cli.backends import numpy_dtype
+        from medimg_cli.operations.cast import dtype_name
+
+        sizes = (1, *shape) if len(shape) == 3 else tuple(shape)
+        return cls(np.zeros(sizes, numpy_dtype(dtype_name(dtype))), **options)
+
+    @classmethod
+    def from_sitk(cls, image: Any, **options: Any) -> Self:
+        """Make an image from a SimpleITK image; ``options`` as the constructor."""
+        return cls(image, **options)
+
+    @classmethod
+    def from_nibabel(cls, image: Any, **options: Any) -> Self:
+        """Make an image from a nibabel image, lazily; ``options`` as the constructor."""
+        return cls(image, **options)
+
+    # -- what it is
+
+    @property
+    def metadata(self) -> Metadata:
+        """Key-values: text, numbers, bools and lists of them; writing one changes the image's header."""
+
+        def read() -> Mapping[str, Any]:
+            promise = promise_of(self._backend)
+            return self.header.metadata if promise is None else promise.metadata
+
+        def write(metadata: dict[str, Any]) -> None:
+            promise = promise_of(self._backend)
+            if promise is None:
+                self._replace_header(self.header.replace(metadata=metadata))
+            else:
+                promise.metadata = metadata
+
+        return Metadata(read, write)
+
+    @property
+    def type(self) -> str:
+        """ "label" where the header says that values are labels, else "intensity"."""
+        known = promise_of(self._backend) is None
+        return "label" if known and self.header.intent == "label" else "intensity"
+
+    @property
+    def applied_transforms(self) -> list[dict[str, Any]]:
+        """Steps applied so far, oldest first, as plain values."""
+        return list(self.header.history)
+
+    # -- index and attribute
+
+    def __getitem__(self, item: Any) -> Any:
+        """Return a part of the image, or the value of a key of its metadata.
+
+        Parameters
+        ----------
+        item : str, int, slice, Ellipsis, or a tuple of them
+            As in NumPy on (C, I, J, K), but an int keeps its axis with size 1. Start, step and sign change
+            the affine.
+
+        Raises
+        ------
+        KeyError
+            If there is no such key.
+        RegionError
+            If an index lies outside, selects nothing, or is a mask or a list.
+        """
+        if isinstance(item, str):
+            return self.metadata[item]
+        from medimg_cli.operations.slicing import Slice
+
+        return self.apply(Slice.of(item, self.shape))
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.metadata
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and not hasattr(type(self), name) and "_backend" in self.__dict__:
+            try:
+                return self.metadata[name]
+            except KeyError:
+                pass
+        raise AttributeError(f"{type(self).__name__} has no attribute and no metadata {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        plain = name.startswith("_") or hasattr(type(self), name) or "_backend" not in self.__dict__
+        if plain or name not in self.metadata:
+            super().__setattr__(name, value)
+        else:
+            self.metadata[name] = value
+
+    # -- operations
+
+    def apply(self, operation: Request) -> Self:
+        """Return the image that an operation makes of this one, lazily, the operation added to its history.
+
+        An operation on intensities leaves a label map as it is.
+
+        Parameters
+        ----------
+        operation : Operation
+            See :mod:`medimg_cli.operations`.
+
+        Raises
+        ------
+        MedImgError
+            If it makes no sense for this image, or would lose something that nobody allowed it to lose.
+        """
+        with self._lock:
+            backend = settled(self._backend)
+            untouched = getattr(operation, "intensity", False) and self.type == "label"
+            return self._derived(backend if untouched else apply(operation, backend))
+
+    def reorient(self, codes: str | Sequence[str]) -> Self:
+        """Return the image with its axes permuted and flipped to run to letters such as "RAS"; lossless."""
+        from medimg_cli.operations.reorient import Reorient
+
+        return self.apply(Reorient(codes))
+
+    def flip(self, axes: int | str | Sequence[int | str]) -> Self:
+        """Return the image with voxel axes (0, 1, 2, or directions such as "L") running the other way.
+
+        No voxel moves in the world: the affine follows.
+        """
+        from medimg_cli.operations.flip import Flip
+
+        return self.apply(Flip(axes))
+
+    def crop(self, amounts: int | Sequence[Sequence[int]]) -> Self:
+        """Return the image without some voxels at its ends: an int, or ((lo, hi), (lo, hi), (lo, hi))."""
+        from medimg_cli.operations.crop import Crop
+
+        return self.apply(Crop(amounts))
+
+    def pad(
+        self, amounts: int | Sequence[Sequence[int]], *, mode: str = "constant", value: float | None = None
+    ) -> Self:
+        """Return the image with voxels added at its ends; see :class:`~medimg_cli.operations.pad.Pad`."""
+        from medimg_cli.operations.pad import Pad
+
+        return self.apply(Pad(amounts, mode=mode, value=value))
+
+    def crop_or_pad(self, shape: int | Sequence[int], *, mode: str = "constant", value: float | None = None) -> Self:
+        """Return the image cropped or padded about its centre to a spatial shape."""
+        from medimg_cli.operations.crop import CropOrPad
+
+        return self.apply(CropOrPad(shape, mode=mode, value=value))
+
+    def cast(self, dtype: Any, *, round: bool = False, clip: bool = False, rescale: Any = None) -> Self:
+        """Return the image with its values stored in another dtype, as `operations.cast.Cast` says.
+
+        Raises
+        ------
+        CastError
+            If a value would change in a way that no option allows.
+        """
+        from medimg_cli.operations.cast import Cast
+
+        result = self.apply(Cast(dtype, round=round, clip=clip, rescale=rescale))
+        result._storage = None  # the type was asked for: saving does not go back to another
+        return result
+
+    def rescale(self, low: float = 0.0, high: float = 1.0, *, source: tuple[float, float] | None = None) -> Self:
+        """Return the image with its range of values mapped to another, as floats."""
+        from medimg_cli.operations.cast import Rescale
+
+        return self.apply(Rescale(low, high, source=source))
+
+    def clamp(self, low: float | None = None, high: float | None = None) -> Self:
+        """Return the image with its values limited to a range, in the dtype that they have."""
+        from medimg_cli.operations.cast import Clamp
+
+        return self.apply(Clamp(low, high))
+
+    # -- out
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        squeeze: bool | None = None,
+        dtype: Any = None,
+        compression_level: int | None = None,
+        strict: bool = False,
+    ) -> tuple[Difference, ...]:
+        """Write the image to a file, which appears whole or not at all; one of that name is replaced.
+
+        The values are stored as they were in the file that the image comes from, dtype and slope, where every
+        one fits exactly.
+
+        Parameters
+        ----------
+        path : path-like
+            Its suffix names format and compression.
+        squeeze : bool, optional
+            True: axes of one voxel at the end of the spatial axes are not written; False: they are. Left out:
+            as the image was read.
+        dtype : str or dtype, optional
+            Stored type; a cast that would lose something is refused.
+        compression_level : int, optional
+        strict : bool
+            Whether anything that the format cannot hold is an error.
+
+        Returns
+        -------
+        tuple of Difference
+            What the file could not hold; a `LossWarning` says the same.
+
+        Raises
+        ------
+        CastError, LossError, StorageError
+            Before a file appears.
+        """
+        from medimg_cli.formats.writing import save_backend
+        from medimg_cli.operations.casting import outgoing
+
+        name = os.fsdecode(os.path.expanduser(os.fspath(path)))
+        backend = outgoing(settled(self._backend), dtype, self._storage, squeeze)
+        lost = save_backend(backend, name, level=compression_level, force=True, strict=strict)
+        if lost:
+            import warnings
+
+            warnings.warn(f"{name} does not hold: {'; '.join(map(str, lost))}", LossWarning, stacklevel=2)
+        return lost
+
+    def as_sitk(self) -> Any:
+        """Return the image as a SimpleITK image (LPS+, as ITK counts)."""
+        from medimg_cli.interop import to_sitk
+
+        return to_sitk(settled(self._backend))
+
+    def as_nibabel(self) -> Any:
+        """Return the image as a nibabel image."""
+        from medimg_cli.interop import to_nibabel
+
+        return to_nibabel(settled(self._backend))
+
+    def as_pil(self, transpose: bool = True) -> Any:
+        """Return an image with a single slice as a Pillow image, its values limited to 0 ... 255.
+
+        Parameters
+        ----------
+        transpose : bool
+            Whether i runs to the right and j down; else the other way round.
+
+        Raises
+        ------
+        StateError
+            If it has several slices, or channels other than 1, 3 or 4.
+        """
+        from medimg_cli.sources.dataobj import picture
+
+        self._flat()
+        return picture(self.numpy(writeable=False), transpose)
+
+    # -- Python
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        path = "" if self._path is None else f'path: "{_printable(self._path)}"'
+        if promise_of(self._backend) is not None:
+            return f"{name}({path}; not loaded)" if path else f"{name}(empty)"
+        header = self.header
+        spacing = ", ".join(f"{size:.2f}" for size in header.spacing)
+        facts = [
+            f"shape: {header.shape}",
+            f"spacing: ({spacing})",
+            f"orientation: {''.join(header.orientation)}+",
+        ]
+        facts.append(f"dtype: {header.value_dtype}" + (f" (stored: {header.dtype})" if header.scaled else ""))
+        facts.append(f"memory: {_human(self.memory)}{'' if self.is_loaded else ', not loaded'}")
+        return f"{name}({'; '.join([*facts, *([path] if path else [])])})"
+
+
+class ScalarImage(Image):
+    """An image of intensities."""
+
+    @property
+    def type(self) -> str:
+        """ "intensity"."""
+        return "intensity"
+
+
+class LabelMap(Image):
+    """An image of labels: no operation invents values in it, and operations on intensities leave it alone."""
+
+    @property
+    def type(self) -> str:
+        """ "label"."""
+        return "label"
+
+    @property
+    def labels(self) -> LabelTable:
+        """Names and colours of the labels; empty where the image has none. It can be set."""
+        return self.header.labels or LabelTable()
+
+    @labels.setter
+    def labels(self, labels: Any) -> None:
+        table = labels if isinstance(labels, LabelTable) else LabelTable(labels)
+        self._replace_header(self.header.replace(labels=table if len(table) else None))
+
+    def cast(self, dtype: Any, *, round: bool = False, clip: bool = False, rescale: Any = None) -> Self:
+        """Return the label map stored in another dtype; only where every label fits.
+
+        Raises
+        ------
+        CastError
+            If one does not.
+        UsageError
+            If labels are to be rounded, clipped or rescaled.
+        """
+        if round or clip or rescale:
+            raise UsageError("labels are never rounded, clipped or rescaled", hint="remap them, or use ScalarImage")
+        return super().cast(dtype)
+
+    def count(self) -> dict[int | float, int]:
+        """Count the voxels of each label in all channels, 0 included; streamed, not loaded."""
+        from medimg_cli.statistics import count_values
+
+        return count_values(settled(self._backend))
+
+    def volumes(self) -> dict[int | float, float]:
+        """Return the volume of each label in mm3."""
+        size = abs(self.affine.determinant)
+        return {value: voxels * size for value, voxels in self.count().items()}
+
+    def remap(self, mapping: Any, *, default: int | None = None) -> Self:
+        """Return the label map with labels renumbered, all at once, as `operations.relabel.Remap` says."""
+        from medimg_cli.operations.relabel import Remap
+
+        return self.apply(Remap(mapping, default=default))
+
+    def one_hot(self, values: Sequence[int] | None = None) -> Self:
+        """Return one channel for each label, as `operations.relabel.OneHot` says."""
+        from medimg_cli.operations.relabel import OneHot
+
+        return self.apply(OneHot(values))
+
+
+def _one_source(source: Any, more: Sequence[Any], metadata: dict[str, Any]) -> tuple[Any, Path | None]:
+    """Return the one source that a call names, and the path that it gives besides a tensor."""
+    named = {name: metadata.pop(name) for name in ("tensor", "path") if name in metadata}
+    given = {name: value for name, value in named.items() if value is not None}
+    if given and source is not None:
+        raise TypeError(f"the source is given twice: once by position, once as {' and '.join(given)}=")
+    if more:
+        return [source, *more], None
+    if "tensor" in given:
+        return given["tensor"], Path(given["path"]) if "path" in given else None
+    return given.get("path", source), None
+
+
+def _human(count: int) -> str:
+    size, units = float(count), ["B", "KiB", "MiB", "GiB"]
+    while size >= 1024 and len(units) > 1:
+        size, units = size / 1024, units[1:]
+    return f"{size:.1f} {units[0]}" if units[0] != "B" else f"{count} B"
+
+
+def _printable(path: Path | list[Path]) -> str:
+    text = str(path) if isinstance(path, Path) else f"{path[0]} and {len(path) - 1} more"
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

@@ -1,0 +1,188 @@
+"""What an image can be made from: each kind of source becomes a backend in one function.
+
+One row each in `SOURCES`, asked in order. Nobody above this room knows what a source was.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from medimg_cli.backends import Backend
+from medimg_cli.errors import UnsupportedError
+from medimg_cli.sources.arrays import array_backend, data_backend, is_tensor
+from medimg_cli.sources.placing import EmptyBackend
+from medimg_cli.sources.readers import ForeignBackend, Options, ReaderBackend, ReadRequest
+from medimg_cli.sources.several import joined
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+__all__ = ["SOURCES", "Options", "Source", "open_any"]
+
+
+class Source(NamedTuple):
+    """One kind of source.
+
+    Parameters
+    ----------
+    name : str
+        For messages.
+    accepts : callable
+        Object -> whether it is one.
+    opens : callable
+        (object, options) -> backend.
+    """
+
+    name: str
+    accepts: Callable[[Any], bool]
+    opens: Callable[[Any, Options], Backend]
+
+
+def open_any(source: Any, options: Options) -> tuple[Backend, Path | list[Path] | None]:
+    """Return the backend for a source, and the paths that it was made from.
+
+    Parameters
+    ----------
+    source : object
+        Anything that a row of `SOURCES` accepts.
+    options : Options
+
+    Raises
+    ------
+    TypeError
+        If nobody accepts it.
+    MedImgError
+        If it cannot be read.
+    """
+    for row in SOURCES:
+        if row.accepts(source):
+            return row.opens(source, options), _paths_of(source)
+    raise TypeError(f"an image cannot be made from {type(source).__name__}; see the table of sources of Image")
+
+
+def _paths_of(source: Any) -> Path | list[Path] | None:
+    if _is_path(source):
+        return _path(source)
+    return [_path(each) for each in source] if _are_paths(source) else None
+
+
+def _path(source: Any) -> Path:
+    return Path(os.fsdecode(os.fspath(source))).expanduser()
+
+
+def _is_path(source: Any) -> bool:
+    return isinstance(source, str | os.PathLike)
+
+
+def _are_paths(source: Any) -> bool:
+    return isinstance(source, Sequence) and bool(source) and all(_is_path(each) for each in source)
+
+
+def _comes_from(library: str) -> Callable[[Any], bool]:
+    """Return a test for objects of a library that need not be imported for it."""
+
+    def accepts(source: Any) -> bool:
+        return any(kind.__module__.partition(".")[0] == library for kind in type(source).__mro__)
+
+    return accepts
+
+
+def _is_backend(source: Any) -> bool:
+    return all(hasattr(type(source), name) for name in ("read", "blocks"))
+
+
+def _is_array(source: Any) -> bool:
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(source, numpy.ndarray)
+
+
+# -- one function for each kind of source
+
+
+def _from_nothing(source: None, options: Options) -> Backend:
+    return EmptyBackend()
+
+
+def _from_backend(source: Backend, options: Options) -> Backend:
+    return source
+
+
+def _from_path(source: Any, options: Options) -> Backend:
+    from medimg_cli.formats import open_backend
+
+    text = os.fsdecode(os.fspath(source))
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
+        raise UnsupportedError("URLs are not readable in this version", path=text, hint="fetch the file first")
+    path = _path(source)
+    if options.reader is None:
+        return open_backend(path)
+    create = getattr(options.reader, "create_backend", None)
+    if create is None:
+        return ReaderBackend(path, options)
+    made = create(ReadRequest(path, dict(options.reader_kwargs)))
+    return made if isinstance(made, Backend) else ForeignBackend(made)
+
+
+def _from_paths(source: Sequence[Any], options: Options) -> Backend:
+    backends = [_from_path(each, options) for each in source]
+    return joined(backends, [str(_path(each)) for each in source])
+
+
+def _from_bytes(source: Any, options: Options) -> Backend:
+    from medimg_cli.formats import open_backend
+
+    content = source.getvalue() if hasattr(source, "getvalue") else source
+    return open_backend(bytes(content), name=f"<bytes>{options.suffix or ''}")
+
+
+def _from_file(source: Any, options: Options) -> Backend:
+    from medimg_cli.formats import open_backend
+
+    name = getattr(source, "name", None)
+    name = name if isinstance(name, str) else "<file object>"
+    return open_backend(source, name=name + (options.suffix or ""))
+
+
+def _from_array(source: Array, options: Options) -> Backend:
+    return array_backend(source, channels_last=options.channels_last)
+
+
+def _from_tensor(source: Any, options: Options) -> Backend:
+    return data_backend(source.movedim(-1, 0) if options.channels_last and source.ndim == 4 else source, None)
+
+
+def _from_nibabel(source: Any, options: Options) -> Backend:
+    from medimg_cli.interop import from_nibabel
+
+    backend: Backend = from_nibabel(source)
+    return backend
+
+
+def _from_sitk(source: Any, options: Options) -> Backend:
+    from medimg_cli.interop import from_sitk
+
+    backend: Backend = from_sitk(source)
+    return backend
+
+
+SOURCES: tuple[Source, ...] = (
+    Source("nothing", lambda source: source is None, _from_nothing),
+    Source("path", _is_path, _from_path),
+    Source("array", _is_array, _from_array),
+    Source("tensor", is_tensor, _from_tensor),
+    Source("backend", _is_backend, _from_backend),
+    Source("nibabel image", _comes_from("nibabel"), _from_nibabel),
+    Source("SimpleITK image", _comes_from("SimpleITK"), _from_sitk),
+    Source("bytes", lambda source: isinstance(source, bytes | bytearray | memoryview), _from_bytes),
+    Source("bytes in memory", lambda source: hasattr(source, "getvalue"), _from_bytes),
+    Source("file object", lambda source: hasattr(source, "read"), _from_file),
+    Source("paths", _are_paths, _from_paths),
+)
+"""All kinds of sources; to add one, write its function and give it a row."""

@@ -1,0 +1,149 @@
+"""Readers that users bring along: functions that read a whole file, and objects that make a lazy backend."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from medimg_cli.affine import AffineMatrix
+from medimg_cli.backends import BLOCK, Backend, blocks_by_region, check_region
+from medimg_cli.header import Header
+from medimg_cli.operations.cast import dtype_name
+from medimg_cli.sources.arrays import array_backend, from_dims, plain_array
+from medimg_cli.sources.placing import Promise
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from medimg_cli.backends import Buffer
+    from medimg_cli.storage.stored import Layout, Region
+
+    Array = np.ndarray[Any, Any]
+
+__all__ = ["ForeignBackend", "Options", "ReadRequest", "ReaderBackend", "settled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a source is to be read.
+
+    Parameters
+    ----------
+    reader : callable or object with ``create_backend``, optional
+        Reads paths instead of the formats that medimg knows.
+    reader_kwargs : mapping
+        Passed on to the reader.
+    channels_last : bool
+        Whether arrays are (I, J, K, C).
+    suffix : str, optional
+        What the name of bytes or of a file object would end in.
+    """
+
+    reader: Any = None
+    reader_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    channels_last: bool = False
+    suffix: str | None = None
+
+
+class ReadRequest(NamedTuple):
+    """What a reader's ``create_backend`` is asked for.
+
+    Parameters
+    ----------
+    path : Path
+    reader_kwargs : dict
+        What the user gave for the reader.
+    """
+
+    path: Path
+    reader_kwargs: dict[str, Any]
+
+
+class ReaderBackend:
+    """What a reader that can only read the whole returns, read when somebody first asks, once.
+
+    Parameters
+    ----------
+    path : Path
+    options : Options
+        Whose reader is called as ``reader(path, **reader_kwargs)`` and returns (array, affine or None). The
+        array is (C, I, J, K), or (I, J, K) or (I, J) with one channel.
+    """
+
+    def __init__(self, path: Path, options: Options) -> None:
+        self.path, self.options = path, options
+        self.promise: Promise | None = Promise()
+        self._made: Backend | None = None
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> tuple[Path, Options, Promise | None, Backend | None]:
+        return self.path, self.options, self.promise, self._made
+
+    def __setstate__(self, state: tuple[Path, Options, Promise | None, Backend | None]) -> None:
+        self.path, self.options, self.promise, self._made = state
+        self._lock = threading.Lock()
+
+    @property
+    def header(self) -> Header:
+        """The header of what the reader returns; asking for it reads the whole."""
+        return self.whole().header
+
+    def whole(self) -> Backend:
+        """Return what the reader returns."""
+        with self._lock:
+            if self._made is None:
+                array, affine = self.options.reader(self.path, **self.options.reader_kwargs)
+                if array.ndim in (2, 3):
+                    array, _ = from_dims(array, "ijk"[: array.ndim])
+                made = array_backend(array, channels_last=self.options.channels_last)
+                if affine is not None:
+                    made.header = made.header.replace(affine=AffineMatrix(affine))
+                assert self.promise is not None
+                self._made, self.promise = self.promise.kept(made), None
+            return self._made
+
+    def again(self, header: Header) -> ReaderBackend:
+        """Return a reader that reads anew, and will place and label what it reads as ``header`` says."""
+        fresh = ReaderBackend(self.path, self.options)
+        assert fresh.promise is not None
+        fresh.promise.placement, fresh.promise.metadata = {"affine": header.affine}, dict(header.metadata)
+        return fresh
+
+    def read(self, region: Region, *, raw: bool = False) -> Array:
+        return self.whole().read(region, raw=raw)
+
+    def blocks(self, layout: Layout, *, raw: bool = True, max_bytes: int = BLOCK) -> Iterator[Buffer]:
+        yield from self.whole().blocks(layout, raw=raw, max_bytes=max_bytes)
+
+
+def settled(backend: Backend) -> Backend:
+    """Return a backend whose header can be changed: a reader that reads the whole has read it then."""
+    return backend.whole() if isinstance(backend, ReaderBackend) else backend
+
+
+class ForeignBackend:
+    """A backend as TorchIO knows them: ``shape``, ``affine``, ``dtype`` and indexing with slices.
+
+    Parameters
+    ----------
+    foreign : object
+        Its ``shape`` is (C, I, J, K); indexing with four slices returns a 4-D array or tensor.
+    """
+
+    def __init__(self, foreign: Any) -> None:
+        self.foreign = foreign
+        c, i, j, k = (int(size) for size in foreign.shape)
+        affine = AffineMatrix(foreign.affine)
+        self.header = Header(shape=(c, i, j, k), dtype=dtype_name(foreign.dtype), affine=affine)
+
+    def read(self, region: Region, *, raw: bool = False) -> Array:
+        check_region(region, self.header.shape)
+        index = tuple(slice(min(s[0], s[-1]), max(s[0], s[-1]) + 1, abs(s.step)) for s in region)
+        turns = tuple(slice(None, None, -1 if span.step < 0 else 1) for span in region)
+        return plain_array(self.foreign[index])[turns].astype(self.header.dtype)
+
+    def blocks(self, layout: Layout, *, raw: bool = True, max_bytes: int = BLOCK) -> Iterator[Buffer]:
+        yield from blocks_by_region(self, layout, raw=raw, max_bytes=max_bytes)

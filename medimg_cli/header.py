@@ -389,7 +389,7 @@ def _moved_hints(
     axis = (info >> 4 & 3) - 1 if info >> 4 & 3 else 2
     step = move[axis, along[axis]]
     names = ("nifti_slice_code", "nifti_slice_start", "nifti_slice_end")
-    if abs(step) != 1 or old[axis] != new[along[axis]]:
+    if abs(step) != 1 or old[axis] != new[along[axis]] or move[axis, 3] != (0 if step > 0 else old[axis] - 1):
         for name in names:
             moved.pop(name, None)
     elif step < 0 and "nifti_slice_code" in moved:

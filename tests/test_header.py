@@ -249,6 +249,9 @@ def test_slice_timing_goes_where_slices_go() -> None:
     grid = before.grid[(slice(1, 3), slice(None), slice(None))]
     after = before.follow(Step(straight.inverse() @ grid.affine, grid))
     assert dict(after.metadata) == hints
+    moved = AffineMatrix.from_spacing(1, origin=(0, 0, 1))  # as many slices, but others
+    after = before.follow(Step(moved, Grid(before.spatial_shape, straight @ moved)))
+    assert dict(after.metadata) == {"nifti_dim_info": info(1, 2, 3)}
 
 
 def test_following_does_not_change_the_header_before() -> None:

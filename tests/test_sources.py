@@ -264,6 +264,17 @@ def test_gradients_of_several_paths_join(tmp_path: Path) -> None:
     assert whole.gradients.bvals == first.header.gradients.bvals * 2  # type: ignore[union-attr]
 
 
+def test_time_of_several_images_is_kept_only_where_they_agree() -> None:
+    from medimg_cli.backends import with_header
+    from medimg_cli.sources.several import joined
+
+    time, plain = make("time"), make("plain")
+    slower = with_header(time, time.header.replace(time_spacing=3.5))
+    assert joined([time, time], ["a", "b"]).header.time_spacing == 2.5
+    for others in ([time, slower], [time, plain]):
+        assert joined(others, ["a", "b"]).header.time_spacing is None
+
+
 def test_paths_on_other_grids_are_refused_by_name(tmp_path: Path) -> None:
     save_backend(numbered((1, 5, 4, 3)), str(tmp_path / "a.nii"))
     save_backend(numbered((1, 5, 4, 3), OBLIQUE.with_origin((11.5, -22.25, 35.5))), str(tmp_path / "b.nii"))

@@ -60,6 +60,7 @@ def joined(backends: Sequence[Backend], names: Sequence[str]) -> Backend:
         slope=first.slope if alike else None,
         inter=first.inter if alike else None,
         axes=_joined_axes(headers, channels),
+        time_spacing=_joined_spacing(headers),
         gradients=_joined_gradients(headers),
         metadata={k: v for k, v in first.metadata.items() if all(h.metadata.get(k) == v for h in headers)},
         native=None,
@@ -81,6 +82,13 @@ def _common(dtypes: Sequence[str]) -> str:
 def _joined_axes(headers: Sequence[Header], channels: int) -> tuple[tuple[str, int], ...]:
     kinds = {header.axes[0][0] if len(header.axes) == 1 else "" for header in headers}
     return (("time", channels),) if kinds == {"time"} else (("channel", channels),)
+
+
+def _joined_spacing(headers: Sequence[Header]) -> float | None:
+    """Return the time between steps where all images are series with the same, else None."""
+    timed = all([kind for kind, _ in header.axes] == ["time"] for header in headers)
+    spacings = {header.time_spacing for header in headers}
+    return spacings.pop() if timed and len(spacings) == 1 else None
 
 
 def _joined_gradients(headers: Sequence[Header]) -> Gradients | None:

@@ -280,7 +280,7 @@ class Header(_Fields):
             axes = _still(self.axes, picked)
         spacing = self.time_spacing
         if spacing is not None:
-            time = next((span for (kind, _), span in zip(self.axes, picked or (), strict=False) if kind == "time"), None)
+            time = next((span for axis, span in zip(self.axes, picked or (), strict=False) if axis[0] == "time"), None)
             if time is None or not any(kind == "time" for kind, _ in axes):
                 spacing = None
             elif len(time) > 1:

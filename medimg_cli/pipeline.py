@@ -98,21 +98,42 @@ def process(task: Task, pipeline: Pipeline, *, threads: int) -> Report:
     warnings = before.warnings
     if pipeline.form is not None:
         backend = choose_form(backend, pipeline.form)
-    for operation in pipeline.operations:
-        from medimg_cli.operations.protocol import apply
-
-        backend = apply(operation, backend)
+    for request in pipeline.operations:
+        backend, notes = _applied(request, backend, task)
+        warnings = (*warnings, *notes)
     beside = STREAM not in (task.input, task.output)
     if beside:
         refuse_sidecar(task.input, task.output, force=task.force)
     with _target(task) as path:
         losses = save_backend(
-            backend, path, level=pipeline.level, force=task.force, strict=pipeline.strict, threads=threads
+            backend,
+            path,
+            level=pipeline.level,
+            force=task.force,
+            strict=pipeline.strict,
+            threads=threads,
+            carried=before,
         )
     if beside:
         copy_sidecar(task.input, task.output, backend.header, before=before, force=task.force)
         warnings = (*warnings, *stale_gradients(task.output, backend.header))
     return Report(losses=losses, warnings=warnings)
+
+
+def _applied(request: Request, backend: Backend, task: Task) -> tuple[Backend, list[str]]:
+    """Apply a request, fitted to the target where that matters; say what was changed about it."""
+    from medimg_cli.operations.protocol import apply
+    from medimg_cli.operations.requests import CastRequest
+
+    if not isinstance(request, CastRequest):
+        return apply(request, backend), []
+    fitted = request.for_target(backend.header, _target_name(task))
+    note = f"{task.output}: the format has no slope, so the values themselves become {fitted.rescale}"
+    return apply(fitted, backend), [] if fitted == request else [note]
+
+
+def _target_name(task: Task) -> str:
+    return task.output if task.output != STREAM else "stdout" + (task.suffix or ".nii")
 
 
 def _open(task: Task) -> Backend:

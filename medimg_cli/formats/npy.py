@@ -125,7 +125,7 @@ def _parse(text: str, offset: int, name: str) -> ArrayFacts:
         raise FormatError(f"the header of the array makes no sense: {text.strip()[:80]!r}", path=name)
     dtype, byte_order = _dtype(items["descr"], name)
     sizes = [word.strip().removesuffix("L") for word in items["shape"].strip("()").split(",")]
-    if not all(word.isdigit() and len(word) < 19 for word in sizes if word):
+    if not all(word.isdecimal() and len(word) < 19 for word in sizes if word):
         raise FormatError(f"the shape of the array is {items['shape'][:80]}", path=name)
     shape = tuple(int(word) for word in sizes if word)
     facts = ArrayFacts(shape, dtype, byte_order, items["fortran_order"] == "True", offset)

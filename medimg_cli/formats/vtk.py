@@ -174,7 +174,7 @@ def _numbers(words: list[str], kind: Any, name: str) -> tuple[Any, ...]:
 
 
 def _count(word: str, name: str) -> int:
-    if not word.isdigit() or len(word) > 18:
+    if not word.isdecimal() or len(word) > 18:
         raise FormatError(f"{word[:20]!r} stands where a count belongs", path=name)
     return int(word)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from medimg_cli.backends import Backend
     from medimg_cli.storage.stored import Layout
 
-__all__ = ["Encoded", "losses", "save_backend"]
+__all__ = ["Encoded", "keeps_slope", "losses", "save_backend"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +65,28 @@ def losses(header: Header, path: str) -> tuple[Difference, ...]:
     return _lost(header, module.fit(header, path))
 
 
-def _lost(header: Header, fitted: Header) -> tuple[Difference, ...]:
-    """Return the differences in which something was there before: what a format adds is no loss."""
+def _lost(header: Header, fitted: Header, carried: Header | None = None) -> tuple[Difference, ...]:
+    """Return the differences in which something was there before: what a format adds is no loss.
+
+    Nor is history that nobody brought along: what the operations of this call have added to ``carried``.
+    """
     found = [d for d in differences(header, fitted) if d.before not in (None, "", (), 0) and d.before != {}]
     lost = [d for d in found if d.field != "axes" or not _named(d.before, d.after)]
+    if carried is not None and not carried.history:
+        lost = [d for d in lost if d.field != "history"]
+    if header.scaled and not fitted.scaled:
+        lost = [d for d in lost if d.field not in ("dtype", "slope", "inter")]
+        note = f"slope: values are stored as {fitted.dtype}, the format has no slope"
+        lost.insert(0, Difference("slope", header.slope, None, note))
     lost += [Difference("values", "exact", "lossy", note) for note in fitted.warnings if note.startswith("lossy")]
     return tuple(lost)
+
+
+def keeps_slope(header: Header, path: str) -> bool:
+    """Tell whether a file of that name can hold an image like this with a slope."""
+    scaled = header.replace(slope=0.5, inter=1.0)
+    fitted: Header = codec_module(format_for_output(path)).fit(scaled, path)
+    return fitted.scaled
 
 
 def _named(before: tuple[tuple[str, int], ...], after: tuple[tuple[str, int], ...]) -> bool:
@@ -87,6 +103,7 @@ def save_backend(
     force: bool = False,
     strict: bool = False,
     threads: int | None = None,
+    carried: Header | None = None,
 ) -> tuple[Difference, ...]:
     """Write an image to a file and read its header back.
 
@@ -104,6 +121,8 @@ def save_backend(
         Whether any loss is an error.
     threads : int, optional
         Threads for compression.
+    carried : Header, optional
+        Of the image before the operations of this call: the history that they recorded may be left behind.
 
     Returns
     -------
@@ -120,7 +139,7 @@ def save_backend(
     row = format_for_output(path)
     module = codec_module(row)
     fitted = module.fit(backend.header, path)
-    lost = _lost(backend.header, fitted)
+    lost = _lost(backend.header, fitted, carried)
     if strict and lost:
         raise LossError(
             f"{row.title} cannot hold: " + "; ".join(map(str, lost)), path=path, hint="leave out --strict to accept"

@@ -6,15 +6,17 @@ never holds a word that somebody would have to parse again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from medimg_cli.dtypes import integer_range, is_integer
 from medimg_cli.errors import UsageError
 from medimg_cli.operations.slicing import Slice
 from medimg_cli.orientation import nearest_axis
 
 if TYPE_CHECKING:
     from medimg_cli.backends import Backend
+    from medimg_cli.header import Header
     from medimg_cli.operations.cast import Cast
 
 __all__ = ["CastRequest", "IndexRequest", "PlaceRequest"]
@@ -223,9 +225,34 @@ class CastRequest:
         hint = "write MIN:MAX, the smaller one first, or --rescale alone"
         raise UsageError(f"--rescale {self.rescale} is no range", hint=hint)
 
+    def for_target(self, header: Header, path: str) -> CastRequest:
+        """Return the request for an output of that name: one without slope gets the whole range as values."""
+        if self.rescale != "full":
+            return self
+        from medimg_cli.formats.writing import keeps_slope
+
+        dtype = self.dtype or header.dtype
+        if not is_integer(dtype) or keeps_slope(header.replace(dtype=dtype), path):
+            return self
+        low, high = integer_range(dtype)
+        return replace(self, rescale=f"{low}:{high}")
+
     def prepare(self, source: Backend) -> Cast:
-        """Return the cast for an image, its range found and its losses refused."""
+        """Return the cast for an image, its range found and its losses refused.
+
+        Raises
+        ------
+        UsageError
+            If whole numbers should get another range and nobody says of which type.
+        CastError
+            If the cast would lose what no option allows.
+        """
         from medimg_cli.operations.cast import Cast
 
         dtype = self.dtype or source.header.dtype
+        if self.dtype is None and isinstance(self.range, tuple) and is_integer(dtype) and not self.rounded:
+            raise UsageError(
+                f"--rescale {self.rescale} would round to whole numbers, it is stored as {dtype}",
+                hint="add --dtype float32 to keep fractions, or --round",
+            )
         return Cast(dtype, round=self.rounded, clip=self.clip, rescale=self.range).prepare(source)

@@ -164,3 +164,23 @@ def test_in_place(medimg: Run, scan: Any) -> None:
     assert nib.aff2axcodes(now.affine) == ("R", "A", "S")
     assert np.array_equal(np.asarray(now.dataobj)[::-1], before)
     assert json.loads(Path("scan.json").read_text())["PhaseEncodingDirection"] == "j-"
+
+
+def test_whole_numbers_are_not_squeezed_into_a_range_unasked(medimg: Run, scan: Any) -> None:
+    refused = medimg("convert", "--rescale", "0:1", "scan.nii.gz", "x.nii")
+    assert refused.code == 2 and "--dtype float32" in refused.err and not Path("x.nii").exists()
+    assert medimg("convert", "--rescale", "0:1", "--dtype", "float32", "scan.nii.gz", "x.nii").code == 0
+    assert (values("x.nii").min(), values("x.nii").max()) == (0, 1)
+
+
+def test_a_full_rescale_to_a_format_without_slope_says_that_values_change(medimg: Run, scan: Any) -> None:
+    done = medimg("convert", "--dtype", "uint8", "--rescale", "scan.nii.gz", "x.mgz")
+    assert done.code == 0 and "themselves become 0:255" in done.err
+    out: Any = nib.load("x.mgz")
+    assert (out.get_data_dtype(), out.dataobj[...].min(), out.dataobj[...].max()) == (np.uint8, 0, 255)
+
+
+def test_the_history_of_the_command_itself_is_no_loss(medimg: Run, scan: Any) -> None:
+    assert medimg("convert", "--dtype", "float32", "scan.nii.gz", "plain.mgz").code == 0
+    done = medimg("reorient", "--strict", "--to", "RAS", "plain.mgz", "turned.mgz")
+    assert (done.code, done.err) == (0, "")

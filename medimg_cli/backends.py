@@ -193,7 +193,9 @@ class StoredBackend:
 
     def _cursor(self, complete: bool) -> Cursor:
         source = self.stored.source
-        return source.random_cursor() if isinstance(source, EncodedSource) and not complete else source.cursor()
+        if isinstance(source, EncodedSource) and not complete:
+            return source.random_cursor(self.stored.span()[1])
+        return source.cursor()
 
     def viewed(self, channels: range, axes: Sequence[tuple[int, range]], header: Header) -> StoredBackend | None:
         """Return a part, permuted, or None where strides cannot say it."""
@@ -246,7 +248,7 @@ class StoredBackend:
                         yield self._filled(slab, cursor, raw)
                     cursor.verify()
                 return
-            source = source.spooled()
+            source = source.spooled(self.stored.span()[1])
 
         def fill(slab: Slab) -> Buffer:
             with source.cursor() as cursor:

@@ -304,13 +304,20 @@ def test_every_fact_is_compared(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["gradients", "labels", "metadata", "history", "extensions", "description", "intent",
-                                  "time_spacing", "sform", "qform", "slope"])  # fmt: skip
+                                  "time_spacing", "qform", "slope"])  # fmt: skip
 def test_every_fact_may_be_absent(name: str) -> None:
     before = rich()
     empty: Any = {"metadata": {}, "history": (), "extensions": (), "description": ""}.get(name)
     for a, b in ((before, before.replace(**{name: empty})), (before.replace(**{name: empty}), before)):
         assert name in [d.field for d in differences(a, b)]
         assert all(len(str(d).splitlines()) == 1 for d in differences(a, b))
+
+
+def test_a_form_that_is_the_affine_says_nothing_beside_it() -> None:
+    before = rich()
+    assert before.sform == before.affine
+    assert not differences(before, before.replace(sform=None))
+    assert "sform code: 4 -> none" in map(str, differences(before, before.replace(sform=None, sform_code=None)))
 
 
 @pytest.mark.parametrize("change", [

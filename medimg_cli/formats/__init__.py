@@ -275,9 +275,10 @@ def _open(raw: ByteSource, format: str | None, name: str) -> Backend:
     row, certain = (find_format(format), True) if format else _recognise(head, suffix)
     if row is None:
         raise FormatError("is no image format that medimg knows", path=raw.name, hint="see: medimg formats")
-    if certain and suffix and suffix not in row.suffixes and not format:
-        warnings.append(f"the content is {row.title}, the suffix {suffix} says otherwise")
     backend: Backend = codec_module(row).open(source, compression)
+    told = next((other for other in FORMATS if other.name == backend.header.format), row)  # codecs look closer
+    if certain and suffix and suffix not in told.suffixes and not format:
+        warnings.append(f"the content is {told.title}, the suffix {suffix} says otherwise")
     return _finished(backend, row, raw, compression, warnings)
 
 

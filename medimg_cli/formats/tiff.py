@@ -23,7 +23,7 @@ from math import isfinite, prod
 
 from medimg_cli.backends import Backend, StoredBackend
 from medimg_cli.dtypes import ITEMSIZE
-from medimg_cli.errors import FormatError
+from medimg_cli.errors import FormatError, UnsupportedError
 from medimg_cli.formats.foreign import (
     Frames,
     bare,

@@ -11,6 +11,13 @@ from medimg_cli.storage.source import CHUNK, HEAD, ByteSource, Cursor, CursorBas
 
 __all__ = ["EncodedSource"]
 
+#: Encoded bytes that a decoder gets at a time; few at the start of a further member, which may be short.
+_MEAL, _FIRST_MEAL = 1 << 18, 1 << 12
+#: Members of a stream that may be as small as they like, and what more of them decode to on average at least.
+_FREE_MEMBERS, _LEAST_MEMBER = 10_000, 1 << 10
+#: Decoded bytes that may follow the voxels; beyond, a stream must not be more than twice as long as they are.
+_TRAILING = 1 << 30
+
 
 class EncodedSource:
     """The decoded bytes of a compressed or encoded part of another source.
@@ -87,20 +94,26 @@ class EncodedSource:
                 return self._spool.cursor()
         return _DecodingCursor(self)
 
-    def random_cursor(self) -> Cursor:
+    def random_cursor(self, needed: int | None = None) -> Cursor:
         """Open for a read somewhere in the middle: the second such read decodes the whole for all that follow."""
         with self._lock:
             self._reads += 1
             if self._reads == 1 and self._spool is None:
                 return _DecodingCursor(self)
-        return self.spooled().cursor()
+        return self.spooled(needed).cursor()
 
-    def spooled(self) -> SpooledSource:
-        """Return all decoded bytes, decoded and verified once."""
+    def spooled(self, needed: int | None = None) -> SpooledSource:
+        """Return all decoded bytes, decoded and verified once.
+
+        Parameters
+        ----------
+        needed : int, optional
+            Bytes from the start that somebody wants: a stream that goes on much further is refused.
+        """
         with self._lock:
             if self._spool is None:
                 with _DecodingCursor(self, may_spool=False) as cursor:
-                    self._spool = SpooledSource(spool(cursor.everything(), self.name), self.name)
+                    self._spool = SpooledSource(spool(cursor.everything(needed), self.name), self.name)
             return self._spool
 
     def sibling(self, name: str) -> ByteSource:
@@ -127,6 +140,8 @@ class _DecodingCursor(CursorBase):
         self._pending = memoryview(b"")
         self._spooled: Cursor | None = None
         self._ended = False
+        self._buffer, self._taken, self._meal = b"", 0, _MEAL
+        self._decoded, self._members = 0, 1
 
     def close(self) -> None:
         self._base.close()
@@ -134,7 +149,15 @@ class _DecodingCursor(CursorBase):
             self._spooled.close()
 
     def _input(self) -> bytes:
-        count = min(1 << 16 if self._at == self._source.start else 1 << 18, self._left)
+        if self._taken == len(self._buffer):
+            self._buffer, self._taken = self._read(), 0
+        piece = self._buffer[self._taken : self._taken + self._meal]
+        self._taken += len(piece)
+        self._meal = min(8 * self._meal, _MEAL)
+        return piece
+
+    def _read(self) -> bytes:
+        count = min(1 << 16 if self._at == self._source.start else _MEAL, self._left)
         if count <= 0:
             return b""
         piece = bytearray(count)
@@ -148,16 +171,15 @@ class _DecodingCursor(CursorBase):
         try:
             while not self._ended:
                 data = b""
-                if self._decoder.eof:
-                    if not self._next_member():
-                        break
-                    data = self._carry
-                elif self._decoder.needs_input:
+                if self._decoder.eof and not self._next_member():
+                    break
+                if self._decoder.needs_input:
                     data = self._input()
                     if not data:
                         return self._flush()
                 piece = self._decoder.decompress(data, CHUNK)
                 if piece:
+                    self._decoded += len(piece)
                     return piece
         except MedImgError as error:
             raise error.at(self._source.name) from None
@@ -176,13 +198,20 @@ class _DecodingCursor(CursorBase):
 
     def _next_member(self) -> bool:
         """Go on with a further stream of the same kind behind the first, if there is one; other bytes are ignored."""
-        self._carry = self._decoder.unused_data
+        unused = self._decoder.unused_data
+        start = self._taken - len(unused)
+        if start < 0 or self._buffer[start : self._taken] != unused:
+            self._buffer, start = unused + self._buffer[self._taken :], 0
+        self._taken, self._meal = start, _FIRST_MEAL
+        while len(self._buffer) - self._taken < 18 and (more := self._read()):
+            self._buffer, self._taken = self._buffer[self._taken :] + more, 0
         row = CODECS[self._source.codec]
-        while len(self._carry) < 18 and (more := self._input()):
-            self._carry += more
-        if not row.members or not self._carry.startswith(row.magic):
+        if not row.members or not self._buffer.startswith(row.magic, self._taken):
             self._ended = True
             return False
+        self._members += 1
+        if self._members > _FREE_MEMBERS and self._decoded < _LEAST_MEMBER * self._members:
+            raise FormatError(f"its {row.name} data are more than {_FREE_MEMBERS} streams with next to nothing in them")
         self._decoder = open_decoder(self._source.codec)
         return True
 
@@ -228,17 +257,27 @@ class _DecodingCursor(CursorBase):
             count -= len(piece)
             yield piece  # type: ignore[misc]
 
-    def everything(self) -> Iterator[bytes]:
-        """Yield all decoded bytes and verify the end."""
+    def everything(self, needed: int | None = None) -> Iterator[bytes]:
+        """Yield all decoded bytes and verify the end; refuse far more than are needed."""
         while piece := self._next():
+            if needed is not None:
+                self._limit(needed)
             yield piece
         self.verify()
+
+    def _limit(self, wanted: int) -> None:
+        """Refuse a stream that goes on and on behind the bytes that are wanted."""
+        if self._decoded > max(2 * wanted, wanted + _TRAILING):
+            raise FormatError(
+                f"its data go on for more than {_TRAILING >> 30} GiB behind the voxels", path=self._source.name
+            )
 
     def verify(self) -> None:
         if self._spooled is not None:
             return
+        wanted = self._decoded - len(self._pending)
         while self._next():
-            pass
+            self._limit(wanted)
         row = CODECS.get(self._source.codec)
         if row is not None and row.framed and not self._decoder.eof:
             raise TruncatedError(

@@ -22,6 +22,7 @@ from itertools import accumulate, product
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
+from medimg_cli.dtypes import ITEMSIZE, is_complex
 from medimg_cli.errors import FormatError, GeometryError, TruncatedError
 from medimg_cli.storage.encoded import EncodedSource
 from medimg_cli.storage.source import Cursor
@@ -120,8 +121,7 @@ class ArrayBackend:
 
     def read(self, region: Region, *, raw: bool = False) -> np.ndarray[Any, Any]:
         check_region(region, self.array.shape)
-        index = tuple(slice(r.start, r.stop if r.stop >= 0 else None, r.step) for r in region)
-        part = self.array[index]
+        part = self.array[tuple(map(_slice, region))]
         return part.copy(order="K") if raw or not self.header.scaled else scale(part, self.header)
 
     def blocks(self, layout: Layout, *, raw: bool = True, max_bytes: int = BLOCK) -> Iterator[Buffer]:
@@ -208,11 +208,11 @@ class StoredBackend:
         as_stored = (raw or not self.header.scaled) and mine.dtype == layout.dtype and mine.same_order(layout)
         if as_stored and mine.is_packed():
             swap = mine.byte_order != layout.byte_order and mine.itemsize > 1
-            yield from _held_back(self._bytes(swap, max_bytes))
+            yield from _held_back(self._bytes(swap))
         else:
             yield from _held_back(self._slabs(layout, raw, max_bytes))
 
-    def _bytes(self, swap: bool, max_bytes: int) -> Iterator[Buffer]:
+    def _bytes(self, swap: bool) -> Iterator[Buffer]:
         """Yield the bytes as they lie, swapped where asked."""
         wanted = self.stored.layout.nbytes
         carry = b""
@@ -368,7 +368,7 @@ def _is_contiguous(out: Any, axes: list[tuple[int, int, int, bool]], itemsize: i
 
 def _swapped(data: bytes, dtype: str) -> bytes:
     """Return values of a dtype with their bytes in the other order."""
-    size = {"complex64": 4, "complex128": 8, "complex256": 16}.get(dtype) or int(dtype.lstrip("abcdefilnoptux")) // 8
+    size = ITEMSIZE[dtype] // (2 if is_complex(dtype) else 1)
     if size == 16:
         import numpy as np
 
@@ -481,6 +481,11 @@ class FramesBackend:
     def __init__(self, frames: Sequence[Backend], header: Header, *, axis: int = 0, scaled: bool = False) -> None:
         self.frames, self.header, self.axis, self.scaled = tuple(frames), header, axis, scaled
         self._starts = [0, *accumulate(frame.header.shape[axis] for frame in self.frames)][:-1]
+
+    def shortage(self) -> str | None:
+        """Say why the voxels cannot all be there, or None if nothing speaks against it; reads nothing."""
+        problems = (getattr(frame, "shortage", lambda: None)() for frame in self.frames)
+        return next((problem for problem in problems if problem), None)
 
     def read(self, region: Region, *, raw: bool = False) -> np.ndarray[Any, Any]:
         import numpy as np

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medimg_cli.errors import MedImgError, UsageError
+from medimg_cli.storage.threads import cores
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -427,20 +428,12 @@ def run_tasks(tasks: Sequence[Task], work: Work, options: BatchOptions) -> Gener
             yield Outcome(task, "failed", error=f"{task.input}: no such file") if gone else Outcome(task, "planned")
         else:
             todo.append(task)
-    cores = _cores()
-    jobs = min(options.jobs or cores, len(todo))
+    jobs = min(options.jobs or cores(), len(todo))
     if jobs > 1:
-        yield from _in_pool(todo, work, jobs, max(1, cores // jobs))
+        yield from _in_pool(todo, work, jobs, max(1, cores() // jobs))
         return
     for task in todo:
-        yield _attempt(task, work, cores)
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
+        yield _attempt(task, work, cores())
 
 
 def _attempt(task: Task, work: Work, threads: int) -> Outcome:

@@ -468,7 +468,7 @@ def _same(name: str, a: Any, b: Any, header: Header, tolerance: float) -> bool:
     if name in ("sform_code", "qform_code"):
         return (a or 0) == (b or 0)
     if name in _MATRICES and a is not None and b is not None:
-        return bool(a.mm_shift(b, header.shape[1:]) <= tolerance)
+        return bool(_shift(a, b, header) <= tolerance)
     if name in ("sform", "qform"):
         return _says_nothing(a if b is None else b, getattr(header, f"{name}_code") if b is None else 1, header)
     if isinstance(a, float) and isinstance(b, float):
@@ -482,6 +482,12 @@ def _same(name: str, a: Any, b: Any, header: Header, tolerance: float) -> bool:
     if name == "extensions":  # null characters fill them up to a multiple of 16 bytes
         return [(code, text.rstrip(b"\0")) for code, text in a] == [(code, text.rstrip(b"\0")) for code, text in b]
     return bool(a == b)
+
+
+def _shift(a: AffineMatrix, b: AffineMatrix, header: Header) -> float:
+    """Return how far the corners move, in mm; a single slice has a thickness, too."""
+    i, j, k = (max(size, 2) for size in header.shape[1:])
+    return a.mm_shift(b, (i, j, k))
 
 
 def _says_nothing(form: AffineMatrix, code: int | None, header: Header) -> bool:
@@ -506,7 +512,7 @@ def _sentence(name: str, a: Any, b: Any, header: Header) -> str:
     """Say one difference as a user would want to read it."""
     title = name.replace("_", " ")
     if name in _MATRICES and a is not None and b is not None:
-        return f"{title}: moves by {a.mm_shift(b, header.shape[1:]):.4g} mm"
+        return f"{title}: moves by {_shift(a, b, header):.4g} mm"
     if name in _MATRICES or name == "gradients":
         return f"{title}: {'dropped' if b is None else 'added'}"
     if name == "labels":

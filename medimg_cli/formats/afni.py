@@ -16,10 +16,10 @@ from itertools import islice
 from typing import Any
 
 from medimg_cli.affine import AffineMatrix
-from medimg_cli.backends import Backend, StoredBackend
+from medimg_cli.backends import Backend, FramesBackend, StoredBackend
 from medimg_cli.errors import FormatError, GeometryError, NotFoundError, UnsupportedError
 from medimg_cli.formats import split_suffix
-from medimg_cli.formats.foreign import Frames, ScaledBackend, check_shape
+from medimg_cli.formats.foreign import ScaledBackend, check_shape
 from medimg_cli.header import Header
 from medimg_cli.storage.codecs import codec_of_magic
 from medimg_cli.storage.encoded import EncodedSource
@@ -85,7 +85,7 @@ def _scaled(stored: StoredBackend, factors: list[float]) -> Backend:
         part = stored.viewed(range(channel, channel + 1), axes, raw)
         assert part is not None
         frames.append(ScaledBackend(part, factor, 0.0, one))
-    return Frames(frames, header, axis=0)
+    return FramesBackend(frames, header, axis=0)
 
 
 def _head_of(source: ByteSource, base: str) -> ByteSource:

@@ -15,7 +15,6 @@ from medimg_cli.backends import (
     ArrayBackend,
     Backend,
     Buffer,
-    FramesBackend,
     blocks_by_region,
     check_region,
     numpy_dtype,
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ForeignBackend",
-    "Frames",
     "ScaledBackend",
     "SourceFile",
     "WholeBackend",
@@ -226,15 +224,6 @@ class WholeBackend(ForeignBackend):
 
     def blocks(self, layout: Layout, *, raw: bool = True, max_bytes: int = BLOCK) -> Iterator[Buffer]:
         yield from ArrayBackend(self._whole(), self.header).blocks(layout, raw=raw, max_bytes=max_bytes)
-
-
-class Frames(FramesBackend):
-    """Frames that may lie in a file that is cut off."""
-
-    def shortage(self) -> str | None:
-        """Say why the voxels cannot all be there, or None if nothing speaks against it; reads nothing."""
-        problems = (getattr(frame, "shortage", lambda: None)() for frame in self.frames)
-        return next((problem for problem in problems if problem), None)
 
 
 class ScaledBackend(ForeignBackend):

@@ -17,6 +17,7 @@ from medimg_cli.formats.nifti_fields import (
     Fields,
     affine_quaternion,
     extension_bytes,
+    quaternion_affine,
     text_bytes,
     unpack,
 )
@@ -125,13 +126,31 @@ def _set_geometry(fields: Fields, header: Header, old: Header | None) -> None:
     sform_code, qform_code = header.sform_code or 0, header.qform_code or 0
     used = sform if sform_code > 0 and sform is not None else qform if qform_code > 0 else None
     if used is None or not used.allclose(header.affine, 1e-6):
-        plain = old is not None and AffineMatrix.from_spacing(header.affine.spacing).allclose(header.affine)
-        if used is None and plain:
-            sform_code = qform_code = 0  # orientation was unknown and nothing turned: it stays unknown
+        unknown = used is None and header.affine_source == "pixdim"
+        if unknown and AffineMatrix.from_spacing(header.affine.spacing).allclose(header.affine):
+            sform_code = qform_code = 0  # orientation is unknown and nothing turned: it stays unknown
+        elif unknown:  # what was made up stays apart from what a scanner said: code 2, "aligned"
+            sform, sform_code, qform = header.affine, 2, None
+        elif header.qform is None and _off_as_qform(header.affine) > 1e-3:
+            sform, sform_code = header.affine, sform_code or 1
         else:
             sform, sform_code = header.affine, sform_code or 1
             qform, qform_code = header.affine, qform_code or 1
     _set_forms(fields, header, sform, sform_code, qform, qform_code, factor)
+
+
+def _off_as_qform(affine: AffineMatrix) -> float:
+    """Return how far, in mm over 256 voxels, an affine moves when a quaternion of float32 holds it.
+
+    Near half a turn the standard takes the real part of the quaternion for 0 (``nifti1.h``, nifti_quatern_to_mat44).
+    """
+    if affine.is_singular or affine.shear_deg > 0.01:
+        return float("inf")
+    quaternion, qfac = affine_quaternion(affine)
+    rounded = struct.unpack("<3f", struct.pack("<3f", *quaternion))
+    fields = {"quatern": rounded, "qoffset": affine.origin, "pixdim": (qfac,)}
+    held = quaternion_affine(fields, affine.spacing)
+    return float("inf") if held is None else held.mm_shift(affine, (256, 256, 256))
 
 
 def _same_geometry(old: Header, header: Header) -> bool:

@@ -19,10 +19,10 @@ from io import StringIO
 from typing import Any
 
 from medimg_cli.affine import AffineMatrix
-from medimg_cli.backends import Backend, StoredBackend
+from medimg_cli.backends import Backend, FramesBackend, StoredBackend
 from medimg_cli.errors import FormatError, NotFoundError, UnsupportedError
 from medimg_cli.formats import split_suffix
-from medimg_cli.formats.foreign import Frames, ScaledBackend, check_shape, foreign_errors
+from medimg_cli.formats.foreign import ScaledBackend, check_shape, foreign_errors
 from medimg_cli.header import Gradients, Header
 from medimg_cli.storage.source import ByteSource, MemorySource
 from medimg_cli.storage.stored import Layout, StoredArray
@@ -163,7 +163,7 @@ def _voxels(record: ByteSource, header: Header, facts: dict[str, Any], problem: 
         stored = StoredBackend(StoredArray(record, place * page, packed), raw, problem)
         slices.append(stored if header.dtype == dtype else ScaledBackend(stored, slope, inter, one))
     volume_header = one.replace(shape=(1, i, j, k))
-    volumes = [Frames(slices[c * k : (c + 1) * k], volume_header, axis=3) for c in range(channels)]
+    volumes = [FramesBackend(slices[c * k : (c + 1) * k], volume_header, axis=3) for c in range(channels)]
     if channels == 1:
-        return Frames(slices, header, axis=3)
-    return Frames(volumes, header, axis=0)
+        return FramesBackend(slices, header, axis=3)
+    return FramesBackend(volumes, header, axis=0)

@@ -21,11 +21,10 @@ from fractions import Fraction
 from itertools import pairwise
 from math import isfinite, prod
 
-from medimg_cli.backends import Backend, StoredBackend
+from medimg_cli.backends import Backend, FramesBackend, StoredBackend
 from medimg_cli.dtypes import ITEMSIZE
-from medimg_cli.errors import FormatError, UnsupportedError
+from medimg_cli.errors import FormatError, UnsupportedError, UnsupportedError
 from medimg_cli.formats.foreign import (
-    Frames,
     bare,
     check_shape,
     lps_affine,
@@ -52,7 +51,7 @@ _WRITABLE = (
     "uint8", "int8", "uint16", "int16", "float16", "uint32", "int32", "float32", "uint64", "int64", "float64",
     "complex64", "complex128",
 )  # fmt: skip
-_MOST_TEXT = 4096
+_MOST_TEXT, _MOST_PAGES = 4096, 65535
 #: Pages of a file to be written: each has a directory of its own.
 _MOST_PAGES = 1 << 20
 
@@ -188,14 +187,14 @@ def _in_place(source: ByteSource, header: Header, places: Sequence[int]) -> Back
     layout = _layout(one, colours, page)
     frames = [StoredBackend(StoredArray(source, place, layout), one) for place in places]
     if others == 1:
-        return Frames(frames, header, axis=3)
+        return FramesBackend(frames, header, axis=3)
     channels, _ = _split(header)
     volume = one.replace(shape=(1, *header.shape[1:]))
     stacks = []
     for n in range(others):  # pages run over channels, K, time
         first = n % channels + n // channels * channels * header.shape[3]
-        stacks.append(Frames(frames[first : first + channels * header.shape[3] : channels], volume, axis=3))
-    return Frames(stacks, header, axis=0)
+        stacks.append(FramesBackend(frames[first : first + channels * header.shape[3] : channels], volume, axis=3))
+    return FramesBackend(stacks, header, axis=0)
 
 
 def _has_samples(header: Header, pages: int) -> bool:
@@ -275,10 +274,13 @@ def fit(header: Header, name: str) -> Header:
     Raises
     ------
     UnsupportedError
-        If no type of TIFF holds every value.
+        If no type of TIFF holds every value, or there are more than 65535 pages.
     """
     dtype = widened(header, _WRITABLE, "TIFF")
     axes = _file_axes(header)
+    pages = header.shape[3] * prod(size for kind, size in axes if kind != "rgb")
+    if pages > _MOST_PAGES:
+        raise UnsupportedError(f"TIFF readers count at most {_MOST_PAGES} pages, the image needs {pages}")
     pages = header.shape[3] * prod(size for kind, size in axes if kind != "rgb")
     if pages > _MOST_PAGES:
         raise UnsupportedError(f"TIFF needs a page for each slice, and {pages} are more than {_MOST_PAGES}")

@@ -35,9 +35,9 @@ _DTYPES = {
 _RATIOS = {1: 1, 5: 2560, 6: 256, 7: 256, 8: 1032, 32773: 64, 32946: 1032}
 
 _IMAGE_WIDTH, _IMAGE_LENGTH, _STRIP_OFFSETS, _TILE_OFFSETS = 256, 257, 273, 324
-_WANTED = frozenset(
-    {254, 256, 257, 258, 259, 262, 270, 273, 274, 277, 278, 279, 282, 283, 284, 296, 322, 323, 324, 325, 339}
-)
+#: Tags that say where and what the samples are, read of every page; and those read of the first one only.
+_OF_ALL = frozenset({254, 256, 257, 258, 259, 262, 273, 277, 279, 284, 324, 325, 339})
+_OF_FIRST = _OF_ALL | {270, 274, 282, 283, 296}
 
 
 class Page(NamedTuple):
@@ -163,29 +163,32 @@ class _Reader:
     def __init__(self, cursor: Cursor, size: int, order: str, big: bool, name: str) -> None:
         self.cursor, self.size, self.order, self.big, self.name = cursor, size, order, big, name
 
-    def take(self, offset: int, count: int) -> bytes:
+    def take(self, offset: int, count: int, ahead: int = 0) -> bytes:
+        """Return ``count`` bytes, and up to ``ahead`` more where they are there."""
         if offset + count > self.size:
             raise TruncatedError(f"truncated: {self.size} bytes, a directory needs {offset + count}", path=self.name)
-        view = bytearray(count)
+        view = bytearray(min(count + ahead, self.size - offset))
         self.cursor.readinto(offset, memoryview(view))
         return bytes(view)
 
     def number(self, raw: bytes) -> int:
         return int.from_bytes(raw, "little" if self.order == "<" else "big")
 
-    def directory(self, offset: int) -> tuple[Page, int]:
+    def directory(self, offset: int, wanted: frozenset[int]) -> tuple[Page, int]:
         """Return the page at an offset and the offset of the next one, 0 where it is the last."""
         width, entry, word = (8, 20, 8) if self.big else (2, 12, 4)
-        count = self.number(self.take(offset, width))
+        start = self.take(offset, width, 512)
+        count = self.number(start[:width])
         if not 0 < count <= _MOST_TAGS:
             raise FormatError(f"a TIFF directory of {count} entries cannot be", path=self.name)
-        raw = self.take(offset + width, count * entry + word)
+        size = count * entry + word
+        raw = start[width : width + size] if len(start) >= width + size else self.take(offset + width, size)
         tags: dict[int, tuple[Any, ...]] = {}
         for at in range(0, count * entry, entry):
             tag, kind = struct.unpack_from(self.order + "HH", raw, at)
             if tag in tags:
                 raise FormatError(f"TIFF tag {tag} stands there twice", path=self.name)
-            if tag in _WANTED and kind in _TYPES:
+            if tag in wanted and kind in _TYPES:
                 tags[tag] = self._values(kind, raw[at + 4 : at + 4 + word], raw[at + 4 + word : at + entry])
         return Page(tags, self.size), self.number(raw[count * entry :])
 
@@ -223,7 +226,7 @@ def read_pages(source: ByteSource, size: int) -> Iterator[Page]:
     with source.cursor() as cursor:
         reader = _Reader(cursor, size, code, version == 43, source.name)
         while offset:
-            page, offset = reader.directory(offset)
+            page, offset = reader.directory(offset, _OF_ALL if count else _OF_FIRST)
             yield page
             count += 1
             if (offset and offset == mark) or count >= _MOST_PAGES:  # Brent: a circle comes back to one of the marks

@@ -74,6 +74,9 @@ def _lost(header: Header, fitted: Header, carried: Header | None = None) -> tupl
     lost = [d for d in found if d.field != "axes" or not _named(d.before, d.after)]
     if carried is not None and not carried.history:
         lost = [d for d in lost if d.field != "history"]
+    if header.affine_source == "pixdim" != fitted.affine_source:
+        note = f"orientation: it was unknown, {fitted.format} states one"
+        lost.append(Difference("orientation", None, "".join(fitted.orientation), note))
     if header.scaled and not fitted.scaled:
         lost = [d for d in lost if d.field not in ("dtype", "slope", "inter")]
         note = f"slope: values are stored as {fitted.dtype}, the format has no slope"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
-from medimg_cli.dtypes import ITEMSIZE, integer_range, is_float
+from medimg_cli.dtypes import ITEMSIZE, is_float
 from medimg_cli.errors import FormatError, MissingExtraError, UnsupportedError
 
 __all__ = ["CODECS", "Codec", "Decoder", "codec_of_magic", "open_decoder", "pack_bits"]
@@ -218,7 +218,6 @@ class _TextDecoder(_Pieces):
             raise UnsupportedError(f"numbers of type {dtype} as text are not supported")
         self._code, self._array = codes[dtype], array.array
         self._number: Callable[[bytes], Any] = float if is_float(dtype) else int
-        self._range = None if is_float(dtype) else integer_range(dtype)
 
     def _decode(self, data: bytes) -> bytes:
         text = self._rest + data.replace(b",", b" ")

@@ -184,3 +184,26 @@ def test_the_history_of_the_command_itself_is_no_loss(medimg: Run, scan: Any) ->
     assert medimg("convert", "--dtype", "float32", "scan.nii.gz", "plain.mgz").code == 0
     done = medimg("reorient", "--strict", "--to", "RAS", "plain.mgz", "turned.mgz")
     assert (done.code, done.err) == (0, "")
+
+
+def test_an_unknown_orientation_stays_unknown_or_is_said(medimg: Run, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    image = nib.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), None)
+    image.header["qform_code"] = image.header["sform_code"] = 0
+    image.header["pixdim"][1:4] = 1, 2, 3
+    nib.save(image, "plain.nii")
+    assert medimg("convert", "--strict", "plain.nii", "copy.nii.gz").code == 0
+    copy: Any = nib.load("copy.nii.gz")
+    assert (int(copy.header["sform_code"]), int(copy.header["qform_code"])) == (0, 0)
+    turned = medimg("reorient", "--to", "LPS", "plain.nii", "turned.nii")
+    assert turned.code == 0 and "it was unknown" in turned.err
+    out: Any = nib.load("turned.nii")
+    assert (int(out.header["sform_code"]), int(out.header["qform_code"])) == (2, 0)
+    assert medimg("reorient", "--strict", "--to", "LPS", "plain.nii", "strict.nii").code == 2
+
+
+def test_history_of_a_grid_that_others_moved_is_left_out(medimg: Run, scan: Any) -> None:
+    assert medimg("slice", "--index", "[:, 1:]", "scan.nii.gz", "part.nii").code == 0
+    part: Any = nib.load("part.nii")
+    nib.save(part.slicer[:, 1:], "moved.nii")
+    assert "left out" in medimg("info", "moved.nii").out

@@ -25,6 +25,7 @@ from medimg_cli.errors import (
     TruncatedError,
     UsageError,
 )
+from medimg_cli.storage import encoded
 from medimg_cli.storage import source as storage
 from medimg_cli.storage.codecs import open_decoder, zstd_module
 from medimg_cli.storage.encoded import EncodedSource
@@ -391,7 +392,7 @@ def inflated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             sizes.append(len(piece))
             return piece
 
-    monkeypatch.setattr(storage, "open_decoder", lambda name: Counting(open_decoder(name)))
+    monkeypatch.setattr(encoded, "open_decoder", lambda name: Counting(open_decoder(name)))
     return sizes
 
 

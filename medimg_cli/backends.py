@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 
     from medimg_cli.header import Header
 
-__all__ = ["ArrayBackend", "Backend", "FramesBackend", "StoredBackend", "ViewBackend", "compose", "view", "with_header"]
+__all__ = [
+    *("ArrayBackend", "Backend", "FramesBackend", "StoredBackend", "ViewBackend"),
+    *("as_slice", "compose", "view", "with_header"),
+]
 
 #: Bytes of one block of a stream that has to be rearranged.
 BLOCK = 3 << 22
@@ -100,7 +103,7 @@ def compose(outer: range, inner: range) -> range:
     """Return the part ``inner`` of the positions ``outer``.
 
     >>> compose(range(10, 0, -2), range(1, 4, 2))
-    range(8, 0, -4)
+    range(8, 2, -4)
     """
     return outer[inner.start : None if inner.stop < 0 else inner.stop : inner.step]
 
@@ -121,7 +124,7 @@ class ArrayBackend:
 
     def read(self, region: Region, *, raw: bool = False) -> np.ndarray[Any, Any]:
         check_region(region, self.array.shape)
-        part = self.array[tuple(map(_slice, region))]
+        part = self.array[tuple(map(as_slice, region))]
         return part.copy(order="K") if raw or not self.header.scaled else scale(part, self.header)
 
     def blocks(self, layout: Layout, *, raw: bool = True, max_bytes: int = BLOCK) -> Iterator[Buffer]:
@@ -129,14 +132,19 @@ class ArrayBackend:
 
     def viewed(self, channels: range, axes: Sequence[tuple[int, range]], header: Header) -> ArrayBackend:
         """Return a part, permuted, as a view of the same memory."""
-        index: list[slice] = [_slice(channels), *(slice(None),) * 3]
+        index: list[slice] = [as_slice(channels), *(slice(None),) * 3]
         for axis, span in axes:
-            index[axis + 1] = _slice(span)
+            index[axis + 1] = as_slice(span)
         part = self.array[tuple(index)].transpose(0, *(axis + 1 for axis, _ in axes))
         return ArrayBackend(part, header)
 
 
-def _slice(span: range) -> slice:
+def as_slice(span: range) -> slice:
+    """Return the slice that picks the places of a range.
+
+    >>> as_slice(range(4, -1, -2))
+    slice(4, None, -2)
+    """
     return slice(span.start, span.stop if span.stop >= 0 else None, span.step)
 
 

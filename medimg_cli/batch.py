@@ -514,19 +514,33 @@ class _Pool:
 
 def _attempt_in_worker(task: Task, work: Work, threads: int) -> Outcome:
     """Do one task; an order to stop ends the worker once the task has cleaned up behind itself."""
-    try:
-        return _attempt(task, work, threads)
-    except SystemExit as stop:
-        os._exit(stop.code if isinstance(stop.code, int) else 1)
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and make its order to stop an exception that cleans up."""
     import signal
     import sys
 
+    try:
+        before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+        outcome = _attempt(task, work, threads)
+        signal.signal(signal.SIGTERM, before)
+    except SystemExit as stop:
+        os._exit(stop.code if isinstance(stop.code, int) else 1)
+    return outcome
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and stop when it was killed."""
+    import multiprocessing
+    import signal
+    import threading
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    parent = multiprocessing.parent_process()
+
+    def outlive_nobody() -> None:
+        if parent is not None:
+            parent.join()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=outlive_nobody, daemon=True).start()
 
 
 class ReportFile:
@@ -549,8 +563,8 @@ class ReportFile:
         import sys
 
         if target != STREAM:
-            names = {os.path.abspath(path) for task in tasks for path in (task.input, task.output)}
-            if os.path.abspath(target) in names:
+            names = {os.path.realpath(path) for task in tasks for path in (task.input, task.output)}
+            if os.path.realpath(target) in names:
                 raise UsageError("the report would replace an image", path=target, hint="give it another name")
         elif any(task.output == STREAM for task in tasks):
             raise UsageError("both the image and the report would go to standard output", hint="name one of them")

@@ -16,7 +16,7 @@ from medimg_cli import orientation
 from medimg_cli.affine import AffineMatrix, corner_shift
 from medimg_cli.errors import GeometryError
 
-__all__ = ["Grid", "RegionError", "axes_map", "region_map", "to_ranges"]
+__all__ = ["Grid", "RegionError", "axes_map", "parse_amounts", "region_map", "to_ranges"]
 
 Shape = tuple[int, int, int]
 Vector = tuple[float, float, float]
@@ -308,7 +308,7 @@ class Grid:
         >>> grid.shape, grid.origin
         ((7, 20, 25), (1.0, 0.0, 5.0))
         """
-        pairs = _parse_amounts(amounts, "crop")
+        pairs = parse_amounts(amounts, "crop")
         return self._resized([lo for lo, _ in pairs], [-lo - hi for lo, hi in pairs])
 
     def padded(self, amounts: Amounts) -> Grid:
@@ -330,7 +330,7 @@ class Grid:
         >>> grid.shape, grid.origin
         ((13, 20, 35), (-1.0, 0.0, -5.0))
         """
-        pairs = _parse_amounts(amounts, "pad")
+        pairs = parse_amounts(amounts, "pad")
         return self._resized([-lo for lo, _ in pairs], [lo + hi for lo, hi in pairs])
 
     def _resized(self, start: Sequence[int], growth: Sequence[int]) -> Grid:
@@ -538,14 +538,28 @@ def _parse_axis(axis: Any) -> int:
         raise GeometryError(f"axis is {axis!r}, expected 0, 1 or 2") from None
 
 
-def _parse_amounts(amounts: Any, what: str) -> list[tuple[int, int]]:
+def parse_amounts(amounts: Any, what: str) -> tuple[tuple[int, int], ...]:
+    """Return voxels at the ends of the axes as ((lo, hi), (lo, hi), (lo, hi)).
+
+    Raises
+    ------
+    GeometryError
+        If they are neither that nor one integer, or negative.
+
+    Examples
+    --------
+    >>> parse_amounts(2, "crop")
+    ((2, 2), (2, 2), (2, 2))
+    """
     try:
         each_end = ((amounts, amounts),) * 3 if hasattr(amounts, "__index__") else amounts
-        pairs = [(as_int(lo), as_int(hi)) for lo, hi in each_end]
+        pairs = tuple((as_int(lo), as_int(hi)) for lo, hi in each_end)
     except (TypeError, ValueError):
-        pairs = []
+        pairs = ()
     if len(pairs) != 3 or min(map(min, pairs)) < 0:
-        raise GeometryError(f"{what} is {amounts}, expected ((lo, hi), (lo, hi), (lo, hi)), none negative")
+        raise GeometryError(
+            f"{what} is {amounts}, expected an integer or ((lo, hi), (lo, hi), (lo, hi)), none negative"
+        )
     return pairs
 
 

@@ -11,10 +11,11 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from medimg_cli.affine import AffineMatrix
-from medimg_cli.backends import ArrayBackend, Backend, StoredBackend
+from medimg_cli.backends import ArrayBackend, Backend, StoredBackend, as_slice
 from medimg_cli.dtypes import ITEMSIZE, is_complex
 from medimg_cli.errors import CastError, UnsupportedError
 from medimg_cli.formats.foreign import ForeignBackend, component_axes, foreign_errors, refuse_shear
+from medimg_cli.formats.text import is_plane
 from medimg_cli.header import Header
 from medimg_cli.storage.stored import Region, StoredArray, whole
 
@@ -83,7 +84,8 @@ def _nifti_header(image: Any, nib: Any) -> Header:
     kind = nib.Nifti2Header if isinstance(image.header, nib.Nifti2Header) else nib.Nifti1Header
     raw = kind.from_header(image.header, check=False)
     raw.extensions = type(image.header.extensions)(image.header.extensions)
-    raw.set_data_shape(image.shape)
+    if raw.get_data_shape() != image.shape:  # setting it forgets the size of slices of a 2-D image
+        raw.set_data_shape(image.shape)
     raw.set_data_offset(0)
     slope, inter = getattr(image.dataobj, "slope", None), getattr(image.dataobj, "inter", None)
     raw.set_slope_inter(1.0 if slope is None else slope, 0.0 if inter is None else inter)
@@ -91,10 +93,7 @@ def _nifti_header(image: Any, nib: Any) -> Header:
     raw.write_to(memory)
     content = memory.getvalue()
     content += bytes(max(int(raw.get_data_offset()) - len(content), 0))
-    header = nifti.open(MemorySource(content, "image.nii"), None).header
-    if header.slope == 1.0 and not header.inter:
-        header = header.replace(slope=None, inter=None)
-    return header
+    return nifti.open(MemorySource(content, "image.nii"), None).header
 
 
 def _plain_header(image: Any, affine: AffineMatrix) -> Header:
@@ -299,7 +298,7 @@ class _Voxels:
             data = np.ascontiguousarray(cells, "u1").view(self.dtype)[..., 0]
         data = data.reshape((*data.shape[:3], *((len(channels),) if single else further)), order="F")
         if not single:
-            data = data[(slice(None),) * 3 + tuple(map(_as_slice, spans[3:]))]
+            data = data[(slice(None),) * 3 + tuple(map(as_slice, spans[3:]))]
         if self.ndim < 3:
             data = data[(slice(None),) * self.ndim + (0,) * (3 - self.ndim)]
         data = data.astype(self.dtype, copy=False)
@@ -309,10 +308,6 @@ class _Voxels:
 def _span(pick: Any, size: int) -> range:
     """Return the places on an axis that a slice or a number picks."""
     return range(pick, pick + 1) if isinstance(pick, int) else range(size)[pick]
-
-
-def _as_slice(span: range) -> slice:
-    return slice(span.start, span.stop if span.stop >= 0 else None, span.step)
 
 
 def from_sitk(image: Any) -> Backend:
@@ -417,8 +412,7 @@ def to_sitk(backend: Backend) -> Any:
 
 def _is_flat(header: Header) -> bool:
     """Tell whether an image is a picture: 2-D in its file, in the plane of the world's first two axes."""
-    (_, _, c, _), (_, _, f, _), (g, h, i, z), _ = header.affine.rows
-    return header.ndim == 2 and header.shape[3] == 1 and not any((c, f, g, h, z)) and i == 1.0
+    return header.ndim == 2 and is_plane(header)
 
 
 def _place(image: Any, header: Header) -> None:

@@ -234,7 +234,7 @@ def test_one_bad_input_never_stops_the_others(work: Work, jobs: int) -> None:
 
 
 def test_cores_are_shared_among_jobs(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("medimg_cli.batch._cores", lambda: 8)
+    monkeypatch.setattr("medimg_cli.batch.cores", lambda: 8)
     _touch("a", "b", "c")
     for jobs, threads in ((1, "8"), (2, "4"), (3, "2"), (0, "2")):
         options = BatchOptions(output_dir=f"out{jobs}", jobs=jobs)
@@ -305,6 +305,9 @@ def test_report_has_one_json_line_per_outcome(here: Path) -> None:
 def test_a_report_never_takes_the_name_of_an_image(here: Path) -> None:
     with pytest.raises(UsageError, match="would replace an image"):
         ReportFile("x.jsonl", [Task("a", "./x.jsonl")])
+    os.symlink("scan.nii", "y.jsonl")
+    with pytest.raises(UsageError, match="would replace an image"):
+        ReportFile("y.jsonl", [Task("scan.nii", "b")])
     with pytest.raises(UsageError, match="standard output"):
         ReportFile("-", [Task("a", "-")])
 

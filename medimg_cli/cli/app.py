@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from inspect import cleandoc
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TextIO
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -176,6 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _terminable():
             code = _run(words)
             sys.stdout.flush()
+            _settle(sys.stderr)
             return code
     except BaseException as error:
         return _ended(error, _console(words))
@@ -236,7 +237,7 @@ def _ended(error: BaseException, console: Console) -> int:
         code = 0
     else:
         _tell(error, console)
-    _settle()
+    _settle(sys.stdout, sys.stderr)
     return code
 
 
@@ -263,12 +264,13 @@ def _parser_words(error: Any) -> str:
     return text[0].lower() + text[1:]
 
 
-def _settle() -> None:
-    """Leave nothing in the buffers of stdout that the interpreter would fail to write in its last moments."""
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
+def _settle(*streams: TextIO) -> None:
+    """Leave nothing in the buffers of streams that the interpreter would fail to write in its last moments."""
+    for stream in streams:
         try:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            stream.flush()
         except (OSError, ValueError):
-            pass  # a stream of somebody who embeds us
+            try:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            except (OSError, ValueError):
+                pass  # a stream of somebody who embeds us

@@ -154,7 +154,10 @@ class Console:
 
     def _say(self, text: str, style: str) -> None:
         prefix = f"\x1b[1;{style}mmedimg:\x1b[0m" if style and self.styled(sys.stderr) else "medimg:"
-        write(sys.stderr, f"{prefix} {escape(text)}\n")
+        try:
+            write(sys.stderr, f"{prefix} {escape(text)}\n")
+        except OSError:
+            pass  # nobody can be told; the exit code says it
 
 
 def write(stream: TextIO, text: str) -> None:

@@ -186,14 +186,16 @@ class WholeBackend(ForeignBackend):
 
     Parameters
     ----------
+    source : ByteSource
+        The file.
     header : Header
     problem : str, optional
         Why the voxels cannot all be there.
     """
 
-    def __init__(self, header: Header, problem: str | None = None) -> None:
+    def __init__(self, source: ByteSource, header: Header, problem: str | None = None) -> None:
         super().__init__(header)
-        self.problem = problem
+        self.source, self.problem = source, problem
         self._kept: np.ndarray[Any, Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -211,10 +213,11 @@ class WholeBackend(ForeignBackend):
         if self._kept is not None:
             return self._kept
         if self.problem is not None:
-            raise TruncatedError(self.problem, hint="get the file again")
+            raise TruncatedError(self.problem, path=self.source.name, hint="get the file again")
         array = self.decode()
         if array.shape != self.header.shape or array.dtype.name != self.header.dtype:
-            raise FormatError(f"its voxels, {array.shape} {array.dtype}, are not what the header promises")
+            what = f"{array.shape} {array.dtype}"
+            raise FormatError(f"its voxels, {what}, are not what the header promises", path=self.source.name)
         if array.nbytes <= _KEPT:
             self._kept = array
         return array

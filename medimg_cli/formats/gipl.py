@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from math import isfinite
+from typing import TYPE_CHECKING
 
 from medimg_cli.backends import Backend, StoredBackend
 from medimg_cli.errors import FormatError, TruncatedError, UnsupportedError
@@ -26,10 +27,12 @@ from medimg_cli.formats.foreign import (
     single_line,
     widened,
 )
-from medimg_cli.formats.writing import Encoded, output_compression
 from medimg_cli.header import Header
 from medimg_cli.storage.source import ByteSource
 from medimg_cli.storage.stored import Layout, StoredArray
+
+if TYPE_CHECKING:
+    from medimg_cli.formats.writing import Encoded
 
 __all__ = ["encode", "fit", "open"]
 
@@ -115,6 +118,8 @@ def fit(header: Header, name: str) -> Header:
 
 def encode(header: Header, name: str, level: int | None) -> Encoded:
     """Lay out a fitted header for a GIPL file."""
+    from medimg_cli.formats.writing import Encoded, output_compression
+
     head = bytearray(SIZE)
     c, i, j, k = header.shape
     struct.pack_into(">5H", head, 0, i, j, k, c, _CODES[header.dtype])

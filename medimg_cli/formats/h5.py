@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from medimg_cli.storage.atomic import StagedFile
 
-__all__ = ["H5Backend", "TargetFile", "dataset", "dtype_of", "h5py_module", "opened", "voxels"]
+__all__ = ["H5Backend", "TargetFile", "dataset", "dtype_of", "h5py_module", "opened", "undisturbed", "voxels"]
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 #: Bytes that deflate can make of one; bytes of a chunk at most.
@@ -168,13 +168,50 @@ class H5Backend(ForeignBackend):
         return picked
 
 
+@contextmanager
+def undisturbed(target: TargetFile) -> Iterator[None]:
+    """Let signals wait while HDF5 writes: an exception in what it calls back is a crash.
+
+    Parameters
+    ----------
+    target : TargetFile
+        Its ``problem`` tells that there was a signal.
+    """
+    import signal
+
+    caught: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        caught.append(number)
+        target.problem = target.problem or InterruptedError(f"signal {number}")
+
+    before = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if callable(signal.getsignal(number)):
+                before[number] = signal.signal(number, note)
+    except ValueError:
+        pass  # not the main thread: no signal comes here
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if caught:
+            signal.raise_signal(caught[0])
+
+
 class TargetFile(io.RawIOBase):
-    """A file under construction as a random-access file for h5py; keeps the first thing that went wrong."""
+    """A file under construction as a random-access file for h5py.
+
+    No exception gets out into HDF5, which would write it all again when it closes, and crash: where the file cannot be
+    written, or somebody interrupts, ``problem`` says so, and everything written after is dropped.
+    """
 
     def __init__(self, staged: StagedFile) -> None:
         super().__init__()
         self._staged, self._position = staged, 0
-        self.problem: MedImgError | None = None
+        self.problem: BaseException | None = None
 
     def readable(self) -> bool:
         return True
@@ -195,21 +232,27 @@ class TargetFile(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        got = os.preadv(self._staged.fileno(), [buffer], self._position)
+        try:
+            got = os.preadv(self._staged.fileno(), [buffer], self._position)
+        except BaseException as error:
+            self.problem, got = self.problem or error, 0
         self._position += got
         return got
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
-        try:
-            self._staged.patch(self._position, bytes(view))
-        except MedImgError as error:
-            self.problem = self.problem or error
-            raise
+        if self.problem is None:
+            try:
+                self._staged.patch(self._position, bytes(view))
+            except BaseException as error:
+                self.problem = error
         self._position += len(view)
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
         size = self._position if size is None else size
-        os.ftruncate(self._staged.fileno(), size)
+        try:
+            os.ftruncate(self._staged.fileno(), size)
+        except BaseException as error:
+            self.problem = self.problem or error
         return size

@@ -23,7 +23,7 @@ from medimg_cli.formats.foreign import (
     sane_spacing,
     widened,
 )
-from medimg_cli.formats.h5 import TargetFile, dataset, dtype_of, h5py_module, opened, voxels
+from medimg_cli.formats.h5 import TargetFile, dataset, dtype_of, h5py_module, opened, undisturbed, voxels
 from medimg_cli.formats.keyvalues import KEY, facts_text, with_facts
 from medimg_cli.header import Header, Native
 from medimg_cli.storage.source import ByteSource
@@ -237,9 +237,9 @@ def write_file(staged: StagedFile, name: str, backend: Backend, header: Header, 
     h5py = h5py_module("ITK HDF5")
     target = TargetFile(staged)
     try:
-        with h5py.File(target, "w") as tree:
+        with undisturbed(target), h5py.File(target, "w") as tree:
             _write_facts(tree, h5py, header)
-            _write_voxels(tree, backend, header, 4 if level is None else level)
+            _write_voxels(tree, backend, header, 4 if level is None else level, target)
     except MedImgError:
         raise
     except Exception as error:
@@ -280,7 +280,7 @@ def _write_facts(tree: Any, h5py: Any, header: Header) -> None:
         put(entries, key, value if isinstance(value, str) else [value])
 
 
-def _write_voxels(tree: Any, backend: Backend, header: Header, level: int) -> None:
+def _write_voxels(tree: Any, backend: Backend, header: Header, level: int, target: TargetFile) -> None:
     import numpy as np
 
     axes = _file_axes(header, header.dtype)
@@ -305,5 +305,7 @@ def _write_voxels(tree: Any, backend: Backend, header: Header, level: int) -> No
             data[place] = values.reshape(chunk[len(place) :])
             del pending[:slice_bytes]
             done += 1
+            if target.problem is not None:
+                raise target.problem
 
 

@@ -8,25 +8,27 @@ are ignored, with a warning, where other software has copied the key to another 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.errors import FormatError, GeometryError
-from medimg_cli.formats.neutral import FACTS, GEOMETRIC, from_facts
+from medimg_cli.formats.neutral import FACTS, OF_GRID, from_facts
 from medimg_cli.header import Header
 
 if TYPE_CHECKING:
     from medimg_cli.labels import LabelTable
 
-__all__ = ["KEY", "facts_text", "segments_from", "segments_to", "text_of", "with_facts"]
+__all__ = ["KEY", "facts_text", "segments_from", "segments_to", "still_true", "text_of", "with_facts"]
 
 #: The key that holds facts as JSON.
 KEY = "medimg"
 #: Facts that travel as JSON where no field holds them. Units are those of the file that is written.
 _CARRIED = tuple(name for name in FACTS if name not in ("space_units", "time_units", "metadata"))
-_OF_GRID = GEOMETRIC | {"gradients"}
 _MOST_SEGMENTS = 100_000
+_EXTENT = re.compile(r"Segment[0-9]+_Extent|Segmentation_ReferenceImageExtentOffset")
+_SEGMENT = re.compile(r"Segment[0-9]+_")
 
 #: Returns the text that a codec writes for a key and its value, None where it cannot write them.
 Plain = Callable[[str, Any], str | None]
@@ -117,6 +119,29 @@ def segments_to(labels: LabelTable, metadata: Mapping[str, Any]) -> dict[str, st
     return found
 
 
+def still_true(header: Header, old: Header | None, same_grid: bool) -> Mapping[str, Any]:
+    """Return the key-values without those that a change of grid or labels has made wrong.
+
+    Parameters
+    ----------
+    header : Header
+        What is to be written.
+    old : Header, optional
+        What the file said that it came from, where that was of the same format.
+    same_grid : bool
+        Whether all that ``old`` says of geometry still holds.
+    """
+    if old is None:
+        return header.metadata
+    found = dict(header.metadata)
+    if not same_grid:
+        found = {key: value for key, value in found.items() if not _EXTENT.fullmatch(key)}
+    now, then = (tuple(table.values) if table else () for table in (header.labels, old.labels))
+    if now != then:
+        found = {key: value for key, value in found.items() if not _SEGMENT.match(key)}
+    return found
+
+
 def facts_text(header: Header, base: Header, *, most: int | None = None) -> str:
     """Return as JSON what ``header`` says and ``base``, read from a file without it, does not; "" for nothing.
 
@@ -145,7 +170,7 @@ def facts_text(header: Header, base: Header, *, most: int | None = None) -> str:
     }
     if rest:
         facts["metadata"] = dict(sorted(rest.items()))
-    if any(name in facts for name in _OF_GRID):
+    if any(name in facts for name in OF_GRID):
         facts["grid"] = [list(base.shape[1:]), [list(row) for row in base.affine.rows[:3]]]
     return _shortened(facts, most) if facts else ""
 
@@ -169,7 +194,7 @@ def _shortened(facts: dict[str, Any], most: int | None) -> str:
                 del facts[longest][key]
         if not sizes or not facts[longest]:
             del facts[longest]
-        if not _OF_GRID & facts.keys():
+        if not OF_GRID & facts.keys():
             facts.pop("grid", None)
         if not facts:
             return ""
@@ -207,8 +232,8 @@ def with_facts(header: Header, text: str, plain: Plain) -> Header:
         if written is None or merged.get(key) == written:
             merged[key] = value
     header = header.replace(metadata=merged)
-    if _OF_GRID & facts.keys() and not _same_grid(header, grid):
-        facts = {name: value for name, value in facts.items() if name not in _OF_GRID}
+    if OF_GRID & facts.keys() and not _same_grid(header, grid):
+        facts = {name: value for name, value in facts.items() if name not in OF_GRID}
         header = header.warn("the key 'medimg' speaks of another grid: its history and gradients are ignored")
     if "axes" in facts and not _same_sizes(facts["axes"], header):
         del facts["axes"]

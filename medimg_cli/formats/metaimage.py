@@ -32,6 +32,7 @@ from medimg_cli.errors import FormatError, GeometryError, UnsupportedError
 from medimg_cli.formats import keyvalues
 from medimg_cli.formats.detached import MOST_FILES, from_end, missing, numbered, numbers, open_files
 from medimg_cli.formats.repair import LIMIT, usable_axes
+from medimg_cli.formats.text import decoded
 from medimg_cli.header import Header, Native
 from medimg_cli.storage.encoded import EncodedSource
 from medimg_cli.storage.joined import JoinedSource
@@ -172,13 +173,9 @@ def _name_of(line: bytes) -> bytes:
     return line.replace(b":", b"=").partition(b"=")[0]
 
 
-def _decoded(line: bytes) -> str:
-    return line.decode("utf-8" if _is_text(line) else "latin-1")
-
-
 def split_line(line: bytes) -> tuple[str, str] | None:
     """Return name and value of a line as MetaIO separates them, None where it is no field."""
-    text = _decoded(line)
+    text = decoded(line)
     at, colon = text.find("="), text.find(":")
     at = colon if at < 0 or 0 <= colon < at else at
     name = text[:at].strip() if at > 0 else ""
@@ -207,7 +204,7 @@ def parse(text: bytes, behind: bytes, name: str) -> Parsed:
         if key in STRUCTURE and fields.get(key, value) != value:
             raise FormatError(f"{key} is given twice, with different values", path=name)
         fields[key] = value
-    files = tuple(_decoded(line).strip() for line in behind.split(b"\n") if line.strip())
+    files = tuple(decoded(line).strip() for line in behind.split(b"\n") if line.strip())
     return Parsed(lines, fields, files, len(text), name)
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from medimg_cli.dtypes import is_complex
 from medimg_cli.formats import keyvalues, split_suffix
 from medimg_cli.formats.detached import data_name
 from medimg_cli.formats.metaimage import COMPLEX, STRUCTURE, Parsed, neutral, parse, plain, split_line
-from medimg_cli.formats.nrrd_fields import number_text
-from medimg_cli.formats.nrrd_writing import storable
+from medimg_cli.formats.text import clipped, is_plane, number_text, storable
 from medimg_cli.formats.writing import Encoded
 from medimg_cli.header import Header
 from medimg_cli.storage.stored import Layout
@@ -37,8 +35,6 @@ _MOST_FACTS, _MOST_COMMENT = 30_000, 250
 #: Width of CompressedDataSize, filled in when the size is known.
 _WIDTH = 20
 _OPPOSITE = dict(zip("RLAPSI", "LRPAIS", strict=True))
-_STALE = re.compile(r"Segment[0-9]+_Extent|Segmentation_ReferenceImageExtentOffset")
-_SEGMENT = re.compile(r"Segment[0-9]+_")
 
 Fields = dict[str, str | None]
 
@@ -53,7 +49,7 @@ def build(header: Header) -> list[bytes]:
         old = neutral(native)[0]
     dimensions = _dimensions(header)
     unchanged = old is not None and _same(old, header)
-    header = header.replace(metadata=_current(header, old, unchanged))
+    header = header.replace(metadata=keyvalues.still_true(header, old, unchanged))
     fields: Fields = dict.fromkeys(("ElementByteOrderMSB", "CompressedDataSize", "HeaderSize", COMPLEX))
     fields["BinaryData"], fields["BinaryDataByteOrderMSB"], fields["CompressedData"] = "True", "False", "True"
     fields["ElementType"] = DTYPES[header.dtype]
@@ -61,7 +57,7 @@ def build(header: Header) -> list[bytes]:
         fields[COMPLEX] = "True"
     if old is None or old.description != header.description:
         comment = "".join(each if each.isprintable() else " " for each in header.description).strip(" =:")
-        fields["Comment"] = comment.encode()[:_MOST_COMMENT].decode(errors="ignore").strip() or None
+        fields["Comment"] = clipped(comment, _MOST_COMMENT).strip() or None
     if not unchanged:
         fields.update(_axis_fields(header, dimensions))
     values = _values(header, old, native, dimensions)
@@ -81,25 +77,10 @@ def _same(old: Header, header: Header) -> bool:
     )  # fmt: skip
 
 
-def _current(header: Header, old: Header | None, unchanged: bool) -> Mapping[str, object]:
-    """Return the key-values without those that a change of grid or labels has made wrong."""
-    if old is None:
-        return header.metadata
-    found = dict(header.metadata)
-    if not unchanged:
-        found = {key: value for key, value in found.items() if not _STALE.fullmatch(key)}
-    now, then = (tuple(table.values) if table else () for table in (header.labels, old.labels))
-    if now != then:
-        found = {key: value for key, value in found.items() if not _SEGMENT.match(key)}
-    return found
-
-
 def _dimensions(header: Header) -> int:
     """Return how many dimensions the file has: a plane stays one where two say all of where it lies."""
     others = [axis for axis in header.channel_axes() if axis[0] not in ("vector", "rgb")]
-    (_, _, c, _), (_, _, f, _), (g, h, i, z), _ = header.affine.to_lps().rows
-    flat = header.ndim < 3 and header.shape[3] == 1 and (c, f, g, h, i, z) == (0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-    return 2 if flat and not others else 3 + len(others)
+    return 2 if not others and is_plane(header) else 3 + len(others)
 
 
 def _axis_fields(header: Header, count: int) -> Fields:

@@ -37,7 +37,7 @@ from medimg_cli.formats.mif_text import (
     typed,
     whole_numbers,
 )
-from medimg_cli.formats.neutral import GEOMETRIC, from_facts
+from medimg_cli.formats.neutral import OF_GRID, from_facts
 from medimg_cli.header import Gradients, Header, Native
 from medimg_cli.storage.encoded import EncodedSource
 from medimg_cli.storage.joined import JoinedSource
@@ -51,8 +51,6 @@ _BASES = {
     "uint32": "uint32", "int64": "int64", "uint64": "uint64", "float16": "float16", "float32": "float32",
     "float64": "float64", "cfloat32": "complex64", "cfloat64": "complex128",
 }  # fmt: skip
-#: Facts that are wrong once somebody else has moved the voxel axes.
-OF_GRID = GEOMETRIC | {"gradients"}
 _MOST_BYTES = 1 << 62
 _MOST_AXES = 16
 _MOST_FILES = 1 << 16

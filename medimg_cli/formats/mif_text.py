@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from medimg_cli.errors import FormatError
+from medimg_cli.formats.text import decoded
 from medimg_cli.storage.source import ByteSource
 
 __all__ = [
@@ -67,20 +68,13 @@ def read_entries(source: ByteSource) -> tuple[Entries, int | None]:
         head = source.head(size)
     text = head[: found.start()] if found else head
     entries: dict[str, list[str]] = {}
-    for line in _decoded(text).split("\n")[1:]:
+    for line in decoded(text).split("\n")[1:]:
         key, colon, value = line.partition("#")[0].partition(":")
         key, value = key.strip(), value.strip()
         if not colon or not key or not value:
             continue
         entries.setdefault(key.lower() if key.lower() in ARRAY_KEYS else key, []).append(value)
     return {key: tuple(lines) for key, lines in entries.items()}, found.end() if found else None
-
-
-def _decoded(text: bytes) -> str:
-    try:
-        return text.decode("utf-8")
-    except UnicodeDecodeError:
-        return text.decode("latin-1")
 
 
 def to_text(entries: Mapping[str, tuple[str, ...]]) -> str:

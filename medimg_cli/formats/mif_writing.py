@@ -7,9 +7,9 @@ import re
 from medimg_cli.errors import FormatError, UnsupportedError, UsageError
 from medimg_cli.formats import split_suffix
 from medimg_cli.formats.detached import data_name
-from medimg_cli.formats.mif import OF_GRID, neutral, world_scheme
+from medimg_cli.formats.mif import neutral, world_scheme
 from medimg_cli.formats.mif_text import FACTS_KEY, MAGIC, Entries, to_text, typed, value_lines
-from medimg_cli.formats.neutral import FACTS, to_facts
+from medimg_cli.formats.neutral import FACTS, OF_GRID, to_facts
 from medimg_cli.formats.writing import Encoded
 from medimg_cli.header import Header, differences
 

@@ -14,7 +14,7 @@ from medimg_cli.affine import AffineMatrix
 from medimg_cli.errors import MedImgError
 from medimg_cli.header import Gradients, Header
 
-__all__ = ["FACTS", "GEOMETRIC", "from_facts", "to_facts"]
+__all__ = ["FACTS", "OF_GRID", "from_facts", "to_facts"]
 
 
 class _Fact(NamedTuple):
@@ -159,7 +159,7 @@ FACTS: dict[str, _Fact] = {
     "extensions": _Fact(_show_extensions, _extensions),
 }
 #: Facts that speak of the voxel axes and are wrong once somebody else has moved them.
-GEOMETRIC = frozenset({"sform", "sform_code", "qform", "qform_code", "history"})
+OF_GRID = frozenset({"sform", "sform_code", "qform", "qform_code", "history", "gradients"})
 
 
 def to_facts(header: Header, names: Iterable[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.errors import FormatError, TruncatedError
+from medimg_cli.formats.text import clipped, decoded
 
 __all__ = ["DATATYPES", "INTENTS", "Fields", "pack", "read_extensions", "unpack"]
 
@@ -58,6 +59,8 @@ DATATYPES: dict[int, tuple[str, int]] = {
     1280: ("uint64", 1), 1536: ("float128", 1), 1792: ("complex128", 1), 2048: ("complex256", 1), 2304: ("uint8", 4),
 }  # fmt: skip
 
+#: Extensions that one header may have.
+MOST_EXTENSIONS = 10_000
 #: intent_code -> neutral name.
 INTENTS: dict[int, str] = {
     2: "correlation", 3: "t-test", 4: "f-test", 5: "zscore", 6: "chi2", 7: "beta", 8: "binomial", 9: "gamma",
@@ -123,17 +126,12 @@ def recognise(head: bytes, name: str) -> tuple[int, str]:
 
 def text(raw: bytes) -> str:
     """Decode a text field up to its first null character: UTF-8, else Latin-1."""
-    raw = raw.partition(b"\0")[0]
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
+    return decoded(raw.partition(b"\0")[0])
 
 
 def text_bytes(value: str, size: int) -> bytes:
     """Encode text for a field of ``size`` bytes, cut between characters."""
-    raw = value.encode()[:size]
-    return raw.decode(errors="ignore").encode()
+    return clipped(value, size).encode()
 
 
 def quaternion_affine(fields: Fields, spacing: tuple[float, float, float]) -> AffineMatrix | None:
@@ -214,6 +212,8 @@ def read_extensions(data: bytes, byte_order: str, name: str) -> tuple[list[tuple
         if size % 16:
             warnings.append(f"a header extension has {size} bytes, not a multiple of 16 as the standard asks")
         extensions.append((code, data[at + 8 : at + size]))
+        if len(extensions) > MOST_EXTENSIONS:
+            raise FormatError(f"has more than {MOST_EXTENSIONS} header extensions", path=name)
         at += size
     return extensions, warnings
 

@@ -7,10 +7,11 @@ silent, teem's own reader. Words are compared without regard to case, as teem do
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from medimg_cli.errors import FormatError, UnsupportedError
+from medimg_cli.formats.text import decoded, number_text
 
 __all__ = [
     "DTYPES",
@@ -162,19 +163,12 @@ class Parsed(NamedTuple):
         return FormatError(message, path=self.name)
 
 
-def _decoded(line: bytes) -> str:
-    try:
-        return line.decode("utf-8")
-    except UnicodeDecodeError:
-        return line.decode("latin-1")
-
-
 def classify(line: bytes) -> Line | None:
     """Say what a line is, None where it is nothing that a header may hold.
 
     A line with ": " is a field where the word before it is one, else a key where it has ":=" (section 1.2).
     """
-    text = _decoded(line)
+    text = decoded(line)
     if text.startswith("#"):
         return Line("comment")
     colon, assigned = text.find(": "), text.find(":=")
@@ -234,7 +228,7 @@ def parse(text: bytes, name: str) -> Parsed:
                 raise parsed.error(f"field '{found.name}' occurs twice")
             parsed.fields[found.name] = found.text
             if found.name == "data file" and re.match(r"LIST(\s|$)", found.text):
-                names = tuple(_decoded(each).strip() for each in lines[number:] if each.strip())
+                names = tuple(decoded(each).strip() for each in lines[number:] if each.strip())
                 return parsed._replace(lines=lines[:number], files=names)
         elif found.kind == "key":
             parsed.values[found.name] = found.text
@@ -357,19 +351,3 @@ def vector_text(vector: Sequence[float] | None) -> str:
     ('(1,0,0.1)', 'none')
     """
     return "none" if vector is None else "(" + ",".join(number_text(value) for value in vector) + ")"
-
-
-def number_text(value: float) -> str:
-    """Write a number with all digits.
-
-    >>> number_text(2.0), number_text(1e-7), number_text(0.1)
-    ('2', '1e-07', '0.1')
-    """
-    return repr(value + 0.0).removesuffix(".0")
-
-
-def field_lines(fields: dict[str, str], order: Iterable[str]) -> Iterator[bytes]:
-    """Write fields, those of ``order`` that are there."""
-    for name in order:
-        if name in fields:
-            yield f"{name}: {fields[name]}".encode()

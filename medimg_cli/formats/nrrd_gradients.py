@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from math import hypot, isfinite
 
 from medimg_cli.affine import AffineMatrix
-from medimg_cli.formats.nrrd_fields import number_text, real
+from medimg_cli.formats.nrrd_fields import real
+from medimg_cli.formats.text import number_text
 from medimg_cli.header import Gradients
 
 __all__ = ["from_values", "gradient_keys", "to_values"]

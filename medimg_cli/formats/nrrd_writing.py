@@ -6,25 +6,22 @@ fields, spellings of numbers, the name of the space.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.dtypes import is_complex
-from medimg_cli.errors import UnsupportedError
 from medimg_cli.formats import keyvalues, nrrd_gradients, split_suffix
 from medimg_cli.formats.detached import data_name
 from medimg_cli.formats.nrrd import CARRIED, CARRIED_OF_AXES, neutral, plain
 from medimg_cli.formats.nrrd_axes import Axes
 from medimg_cli.formats.nrrd_fields import DTYPES, Parsed, classify, escape, parse, vector_text, words
+from medimg_cli.formats.text import is_plane, storable
 from medimg_cli.formats.writing import Encoded
 from medimg_cli.header import Header
 from medimg_cli.storage.stored import Layout
 
-__all__ = ["build", "encoded", "storable"]
+__all__ = ["build", "encoded"]
 
-#: dtypes that text formats lack -> the narrowest that holds all their values.
-_WIDER = {"bool": "uint8", "float16": "float32"}
 _SPACES = {"RAS": "right-anterior-superior", "LAS": "left-anterior-superior", "LPS": "left-posterior-superior"}
 _ORDER = (
     "content", "type", "dimension", "space", "space dimension", "sizes", "space directions", "kinds", "endian",
@@ -41,24 +38,8 @@ _START = (
 )
 #: Characters of the key "medimg" at most.
 _MOST_FACTS = 1 << 20
-_STALE = re.compile(r"Segment[0-9]+_Extent|Segmentation_ReferenceImageExtentOffset")
-_SEGMENT = re.compile(r"Segment[0-9]+_")
 
 Fields = dict[str, str | None]
-
-
-def storable(header: Header, title: str) -> Header:
-    """Return a header whose type has a name in text formats: scaled values as floats, bool and float16 widened.
-
-    Raises
-    ------
-    UnsupportedError
-        If no wider type is left.
-    """
-    dtype = header.value_dtype
-    if dtype in ("float128", "complex256"):
-        raise UnsupportedError(f"{title} has no type for {dtype}", hint="ask for float64 or complex128")
-    return header.replace(dtype=_WIDER.get(dtype, dtype), slope=None, inter=None)
 
 
 def build(header: Header) -> list[bytes]:
@@ -71,7 +52,7 @@ def build(header: Header) -> list[bytes]:
         native = parse(b"\n".join(header.native.data), "")
         old, axes = neutral(native)
     unchanged = old is not None and _same_axes(old, header) and _same_place(old, header)
-    header = header.replace(metadata=_current(header, old, unchanged))
+    header = header.replace(metadata=keyvalues.still_true(header, old, unchanged))
     fields: Fields = dict.fromkeys(_DROPPED)
     fields["type"] = DTYPES[{"complex64": "float32", "complex128": "float64"}.get(header.dtype, header.dtype)]
     fields["encoding"] = "gzip"
@@ -101,25 +82,6 @@ def _same_place(old: Header, header: Header) -> bool:
     return old.affine == header.affine and old.time_spacing == header.time_spacing
 
 
-def _current(header: Header, old: Header | None, unchanged: bool) -> Mapping[str, object]:
-    """Return the key-values without those that a change of grid or labels has made wrong."""
-    if old is None:
-        return header.metadata
-    found = dict(header.metadata)
-    if not unchanged:
-        found = {key: value for key, value in found.items() if not _STALE.fullmatch(key)}
-    now, then = (tuple(table.values) if table else () for table in (header.labels, old.labels))
-    if now != then:
-        found = {key: value for key, value in found.items() if not _SEGMENT.match(key)}
-    return found
-
-
-def _is_plane(header: Header) -> bool:
-    """Tell whether two dimensions say all of where the voxels lie."""
-    (_, _, c, _), (_, _, f, _), (g, h, i, z), _ = header.affine.to_lps().rows
-    return (c, f, g, h, i, z) == (0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-
-
 def _file_axes(header: Header, old: Header | None, axes: Axes | None, spatial: int) -> list[int]:
     """Return the axes in the order of the file: 0, 1, 2 for I, J, K, 3 + n for the n-th other axis, -1 for complex."""
     kinds = [kind for kind, _ in header.axes]
@@ -138,7 +100,7 @@ def _axis_fields(header: Header, old: Header | None, axes: Axes | None, native: 
     """Return all fields that speak of axes, written anew."""
     named = _channel_axes(header)
     timed = any(kind == "time" for kind, _ in named)
-    spatial = 2 if header.ndim < 3 and header.shape[3] == 1 and not timed and _is_plane(header) else 3
+    spatial = 2 if not timed and is_plane(header) else 3
     letters = (axes.space.letters if axes is not None and axes.space is not None else None) or "LPS"
     affine = AffineMatrix.between("RAS", letters) @ header.affine if letters != "LPS" else header.affine.to_lps()
     if spatial == 2:
@@ -158,7 +120,7 @@ def _axis_fields(header: Header, old: Header | None, axes: Axes | None, native: 
         else:
             kind, size = named[axis - 3]
             sizes.append(size)
-            kinds.append(_kind(kind, size, axis - 3, header, axes, native))
+            kinds.append(_kind(kind, size, axis - 3, axes, native))
             if kind == "time" and header.time_spacing:
                 vector = [0.0, 0.0, 0.0, header.time_spacing]
         directions.append(vector_text(vector))
@@ -194,9 +156,7 @@ def _weighted(header: Header) -> bool:
     return axes[0][1] == len(gradients.bvals)
 
 
-def _kind(
-    kind: str, size: int, number: int, header: Header, axes: Axes | None, native: Parsed | None
-) -> str:
+def _kind(kind: str, size: int, number: int, axes: Axes | None, native: Parsed | None) -> str:
     """Return the kind of a non-spatial axis, that of the native header where it still means the same."""
     if axes is not None and native is not None and number < len(axes.others):
         where, role = axes.others[number]

@@ -208,8 +208,8 @@ class PictureBackend(WholeBackend):
     """A picture that Pillow decodes as a whole."""
 
     def __init__(self, source: ByteSource, kind: str, mode: str, header: Header, problem: str | None) -> None:
-        super().__init__(header, problem)
-        self.source, self.kind, self.mode = source, kind, mode
+        super().__init__(source, header, problem)
+        self.kind, self.mode = kind, mode
 
     def decode(self) -> np.ndarray[Any, Any]:
         import numpy as np

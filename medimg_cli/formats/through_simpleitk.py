@@ -79,8 +79,8 @@ class ItkBackend(WholeBackend):
     """An image that one of ITK's readers decodes."""
 
     def __init__(self, source: ByteSource, reader: str, title: str, suffix: str, header: Header) -> None:
-        super().__init__(header)
-        self.source, self.reader, self.title, self.suffix = source, reader, title, suffix
+        super().__init__(source, header)
+        self.reader, self.title, self.suffix = reader, title, suffix
 
     def decode(self) -> np.ndarray[Any, Any]:
         import SimpleITK as sitk

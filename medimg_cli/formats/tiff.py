@@ -20,10 +20,11 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 from math import isfinite, prod
+from typing import TYPE_CHECKING
 
 from medimg_cli.backends import Backend, FramesBackend, StoredBackend
 from medimg_cli.dtypes import ITEMSIZE
-from medimg_cli.errors import FormatError, UnsupportedError, UnsupportedError
+from medimg_cli.errors import FormatError, UnsupportedError
 from medimg_cli.formats.foreign import (
     bare,
     check_shape,
@@ -34,10 +35,12 @@ from medimg_cli.formats.foreign import (
     widened,
 )
 from medimg_cli.formats.tiff_pages import Page, byte_order_of, read_pages
-from medimg_cli.formats.writing import Encoded
 from medimg_cli.header import Header
 from medimg_cli.storage.source import ByteSource
 from medimg_cli.storage.stored import Layout, StoredArray
+
+if TYPE_CHECKING:
+    from medimg_cli.formats.writing import Encoded
 
 __all__ = ["encode", "fit", "open"]
 
@@ -51,9 +54,9 @@ _WRITABLE = (
     "uint8", "int8", "uint16", "int16", "float16", "uint32", "int32", "float32", "uint64", "int64", "float64",
     "complex64", "complex128",
 )  # fmt: skip
-_MOST_TEXT, _MOST_PAGES = 4096, 65535
-#: Pages of a file to be written: each has a directory of its own.
-_MOST_PAGES = 1 << 20
+_MOST_TEXT = 4096
+#: Pages of a file to be written: each has a directory of its own, and readers count them with 16 bits.
+_MOST_PAGES = 65535
 
 
 def open(source: ByteSource, compression: str | None) -> Backend:
@@ -280,9 +283,6 @@ def fit(header: Header, name: str) -> Header:
     axes = _file_axes(header)
     pages = header.shape[3] * prod(size for kind, size in axes if kind != "rgb")
     if pages > _MOST_PAGES:
-        raise UnsupportedError(f"TIFF readers count at most {_MOST_PAGES} pages, the image needs {pages}")
-    pages = header.shape[3] * prod(size for kind, size in axes if kind != "rgb")
-    if pages > _MOST_PAGES:
         raise UnsupportedError(f"TIFF needs a page for each slice, and {pages} are more than {_MOST_PAGES}")
     x, y, z = header.spacing
     inside = [10.0 / float(_resolution(size)) for size in (x, y)]
@@ -338,6 +338,7 @@ def _description(header: Header, pages: int) -> str:
 def encode(header: Header, name: str, level: int | None) -> Encoded:
     """Lay out a fitted header: all directories first, then the pages one behind the other."""
     from medimg_cli.formats.tiff_writing import directories
+    from medimg_cli.formats.writing import Encoded
 
     colours = header.axes[-1][1] if header.axes and header.axes[-1][0] == "rgb" else 1
     channels, frames = _split(header)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from medimg_cli.dtypes import ITEMSIZE
 from medimg_cli.errors import FormatError, TruncatedError
+from medimg_cli.formats.text import decoded
 from medimg_cli.storage.source import ByteSource, Cursor
 
 __all__ = ["Page", "byte_order_of", "read_pages"]
@@ -55,10 +56,7 @@ class Page(NamedTuple):
         """Return the text of a tag, up to its first null character."""
         values = self.tags.get(tag, ())
         raw = values[0].partition(b"\0")[0] if values and isinstance(values[0], bytes) else b""
-        try:
-            return raw.decode()
-        except UnicodeDecodeError:
-            return raw.decode("latin-1")
+        return decoded(raw)
 
     def ratio(self, tag: int) -> float | None:
         """Return a RATIONAL above 0, or None."""

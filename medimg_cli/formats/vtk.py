@@ -12,17 +12,19 @@ so. The header is read here and the voxels by medimg itself: SimpleITK fills a t
 from __future__ import annotations
 
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medimg_cli.backends import Backend, StoredBackend
 from medimg_cli.dtypes import ITEMSIZE
 from medimg_cli.errors import FormatError, TruncatedError, UnsupportedError
 from medimg_cli.formats.foreign import bare, check_shape, lps_affine, sane_origin, sane_spacing, single_line, widened
-from medimg_cli.formats.writing import Encoded
 from medimg_cli.header import Header
 from medimg_cli.storage.encoded import EncodedSource
 from medimg_cli.storage.source import ByteSource
 from medimg_cli.storage.stored import Layout, StoredArray
+
+if TYPE_CHECKING:
+    from medimg_cli.formats.writing import Encoded
 
 __all__ = ["encode", "fit", "open"]
 
@@ -286,6 +288,8 @@ def _title(description: str) -> str:
 
 def encode(header: Header, name: str, level: int | None) -> Encoded:
     """Lay out a fitted header for a VTK file, version 3.0, as ITK writes it."""
+    from medimg_cli.formats.writing import Encoded
+
     channels, i, j, k = header.shape
     lps = header.affine.to_lps()
     type_name, kind = _NAMES[header.dtype], header.axes[0][0] if header.axes else "channel"

@@ -42,6 +42,8 @@ class Encoded:
     header : bytes
         Content of the header file, where the voxels are in another one; compressed if ``header_compression``.
     header_compression : str or None
+    header_name : str or None
+        Name of the header file, where that is not the target itself.
     bits : bool
         Whether voxels of dtype bool go into one bit each, the first into the highest.
     """

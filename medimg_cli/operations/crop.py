@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import view
 from medimg_cli.errors import GeometryError
-from medimg_cli.grid import Grid
-from medimg_cli.operations.pad import Pad, check_mode, pairs_of, placed
+from medimg_cli.grid import Grid, parse_amounts
+from medimg_cli.operations.pad import Pad, check_mode, placed
 from medimg_cli.operations.protocol import Recipe, Rows, Step, landed
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Crop(Recipe):
     name: ClassVar[str] = "crop"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "amounts", pairs_of(self.amounts, "crop"))
+        object.__setattr__(self, "amounts", parse_amounts(self.amounts, "crop"))
 
     def plan(self, header: Header) -> Step:
         """Return the step for an image with this header."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import gcd
-from operator import index as as_int
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import BLOCK, blocks_by_region, check_region, numpy_dtype, scale, view
 from medimg_cli.dtypes import integer_range, is_integer
 from medimg_cli.errors import CastError, GeometryError, UsageError
+from medimg_cli.grid import parse_amounts
 from medimg_cli.operations.protocol import Recipe, Rows, Step, landed
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Pad(Recipe):
     name: ClassVar[str] = "pad"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "amounts", pairs_of(self.amounts, "pad"))
+        object.__setattr__(self, "amounts", parse_amounts(self.amounts, "pad"))
         check_mode(self.mode)
         if self.value is not None and self.mode != "constant":
             raise UsageError(f"a value to fill with makes no sense with mode '{self.mode}'")
@@ -83,31 +83,6 @@ class Pad(Recipe):
         from medimg_cli.operations.crop import Crop
 
         return Crop(self.amounts, affine=step.grid_before.affine.rows)
-
-
-def pairs_of(amounts: Any, what: str) -> tuple[tuple[int, int], ...]:
-    """Return amounts as ((lo, hi), (lo, hi), (lo, hi)).
-
-    Raises
-    ------
-    GeometryError
-        If they are neither that nor one integer, or negative.
-
-    Examples
-    --------
-    >>> pairs_of(2, "crop")
-    ((2, 2), (2, 2), (2, 2))
-    """
-    try:
-        each_end = ((amounts, amounts),) * 3 if hasattr(amounts, "__index__") else amounts
-        pairs = tuple((as_int(lo), as_int(hi)) for lo, hi in each_end)
-    except (TypeError, ValueError):
-        pairs = ()
-    if len(pairs) != 3 or min(map(min, pairs)) < 0:
-        raise GeometryError(
-            f"{what} is {amounts}, expected an integer or ((lo, hi), (lo, hi), (lo, hi)), none negative"
-        )
-    return pairs
 
 
 def check_mode(mode: str) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from medimg_cli.errors import MedImgError, StorageError
@@ -36,7 +38,7 @@ class StagedFile:
     def __init__(self, path: str, *, force: bool) -> None:
         self.path, self.force = path, force
         self.target = os.path.realpath(path) if os.path.islink(path) else path
-        self._folder = os.path.dirname(self.target) or "."
+        self.folder = os.path.dirname(self.target) or "."
         self._temporary: str | None = None
         self.written = 0
         self._mode = self._existing_mode()
@@ -67,15 +69,17 @@ class StagedFile:
         return stat.S_IMODE(mode)
 
     def _hidden(self, number: int) -> str:
-        name = os.path.basename(self.target)[:200]
-        return os.path.join(self._folder, f".{name}.medimg-{number}")
+        name = os.path.basename(self.target)
+        while len(os.fsencode(name)) > 200:
+            name = name[:-1]
+        return os.path.join(self.folder, f".{name}.medimg-{number}")
 
     def _open(self) -> int:
         self._remove_stale()
         nameless = getattr(os, "O_TMPFILE", 0)
         if nameless:
             try:
-                fd = os.open(self._folder, nameless | os.O_RDWR | os.O_CLOEXEC, 0o666)
+                fd = os.open(self.folder, nameless | os.O_RDWR | os.O_CLOEXEC, 0o666)
                 _lock(fd)
                 return fd
             except OSError as error:
@@ -195,7 +199,13 @@ class StagedFile:
 
     def _link(self, name: str) -> None:
         if self._temporary is not None:
-            os.link(self._temporary, name)
+            try:
+                os.link(self._temporary, name)
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS) or os.path.lexists(name):
+                    raise
+                os.rename(self._temporary, name)  # a file system without hard links, such as exFAT
+                self._temporary = None
             return
         descriptors = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -211,6 +221,20 @@ class StagedFile:
                 continue
             self._temporary = self._hidden(number)
             return
+
+    def keep_old(self) -> str | None:
+        """Give the file that is about to be replaced a second, hidden name, and return it."""
+        if not self.force or not os.path.lexists(self.target):
+            return None
+        for number in range(1000):
+            try:
+                os.link(self.target, self._hidden(number))
+            except FileExistsError:
+                continue
+            except OSError:  # a file system without hard links
+                return None
+            return self._hidden(number)
+        return None
 
     def discard(self) -> None:
         """Remove what is left of a file that was not published, and close it."""
@@ -287,8 +311,84 @@ class AtomicGroup:
             if kind is None:
                 for file in self.files:
                     file.sync()
-                for file in self.files:
-                    file.publish()
+                if len(self.files) > 1:
+                    self._publish_together()
+                else:
+                    for file in self.files:
+                        file.publish()
         finally:
             for file in self.files:
                 file.discard()
+
+    def _publish_together(self) -> None:
+        """Give all files their names, or none: other writers wait, signals wait, and an error undoes what was done."""
+        with _folders_locked({file.folder for file in self.files}), _signals_held():
+            kept: list[tuple[StagedFile, str | None]] = []
+            done: list[StagedFile] = []
+            try:
+                for file in self.files:
+                    kept.append((file, file.keep_old()))
+                    file.publish()
+                    done.append(file)
+            except BaseException:
+                for file, old in reversed(kept):
+                    _restore(file.target, old, published=file in done)
+                raise
+            for _, old in kept:
+                _forget(old)
+
+
+def _restore(target: str, old: str | None, *, published: bool) -> None:
+    """Put back what stood at a name."""
+    try:
+        if old is not None:
+            os.rename(old, target)
+        elif published:
+            os.unlink(target)
+    except OSError:
+        pass
+    _forget(old)  # a rename onto another name of the same file leaves both
+
+
+def _forget(old: str | None) -> None:
+    if old is not None:
+        try:
+            os.unlink(old)
+        except OSError:
+            pass
+
+
+@contextmanager
+def _folders_locked(folders: set[str]) -> Iterator[None]:
+    """Hold the folders of a group against other groups while files take their names."""
+    locks = []
+    try:
+        for folder in sorted(map(os.path.realpath, folders)):
+            fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+            locks.append(fd)
+            try:
+                import fcntl
+
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            except (ImportError, OSError):  # a file system without locks
+                pass
+        yield
+    finally:
+        for fd in locks:
+            os.close(fd)
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let orders to stop wait until files that belong together have their names."""
+    import signal
+
+    try:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    except AttributeError:  # Windows
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

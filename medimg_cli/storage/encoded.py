@@ -278,6 +278,7 @@ class _DecodingCursor(CursorBase):
         wanted = self._decoded - len(self._pending)
         while self._next():
             self._limit(wanted)
+        self._base.verify()
         row = CODECS.get(self._source.codec)
         if row is not None and row.framed and not self._decoder.eof:
             raise TruncatedError(

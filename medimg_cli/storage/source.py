@@ -116,11 +116,10 @@ def open_source(source: object, *, name: str | None = None) -> ByteSource:
     """
     if isinstance(source, (str, os.PathLike)):
         path = os.fsdecode(os.fspath(source))
-        try:
-            return PathSource(path)
-        except _PipeError:
+        if _is_pipe(path):  # opening it twice would lose what a fast writer writes in between
             with open(path, "rb") as pipe:
                 return file_object_source(pipe, path)
+        return PathSource(path)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return MemorySource(bytes(source), name or "<bytes>")
     if isinstance(source, ByteSource):
@@ -130,8 +129,12 @@ def open_source(source: object, *, name: str | None = None) -> ByteSource:
     raise UsageError(f"cannot read an image from {type(source).__name__}")
 
 
-class _PipeError(StorageError):
-    """A path that can be read only once."""
+def _is_pipe(path: str) -> bool:
+    """Tell whether a path can be read only once."""
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def file_object_source(file: Any, name: str | None = None) -> ByteSource:
@@ -196,8 +199,8 @@ class CursorBase:
 class _FdCursor(CursorBase):
     """Positional reads of a file descriptor."""
 
-    def __init__(self, fd: int, name: str, *, owned: bool) -> None:
-        self._fd, self._name, self._owned = fd, name, owned
+    def __init__(self, fd: int, name: str, *, owned: bool, signature: tuple[int, int, int] | None = None) -> None:
+        self._fd, self._name, self._owned, self._signature = fd, name, owned, signature
 
     def readinto(self, offset: int, view: memoryview) -> int:
         done = 0
@@ -222,10 +225,19 @@ class _FdCursor(CursorBase):
         except OSError as error:
             raise system_error(error, self._name) from error
 
+    def verify(self) -> None:
+        """Refuse a file that somebody wrote to while it was read."""
+        if self._signature is not None and _signature(os.fstat(self._fd)) != self._signature:
+            raise StorageError("the file changed while it was read", path=self._name, hint="try again")
+
     def close(self) -> None:
         if self._owned and self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _signature(info: os.stat_result) -> tuple[int, int, int]:
+    return info.st_size, info.st_mtime_ns, info.st_ino
 
 
 class PathSource:
@@ -251,11 +263,9 @@ class PathSource:
             info = os.fstat(fd)
             if stat.S_ISDIR(info.st_mode):
                 raise StorageError("is a folder", path=path)
-            if stat.S_ISFIFO(info.st_mode):
-                raise _PipeError("is a pipe", path=path)
             if not stat.S_ISREG(info.st_mode):
                 raise StorageError("is no regular file", path=path, hint="pipe it to '-' instead")
-            self._signature = (info.st_size, info.st_mtime_ns, info.st_ino)
+            self._signature = _signature(info)
             self._head = os.pread(fd, HEAD, 0)
         except OSError as error:
             raise system_error(error, path) from error
@@ -299,10 +309,10 @@ class PathSource:
     def cursor(self) -> _FdCursor:
         fd = self._open()
         info = os.fstat(fd)
-        if (info.st_size, info.st_mtime_ns, info.st_ino) != self._signature:
+        if _signature(info) != self._signature:
             os.close(fd)
             raise StorageError("the file changed since it was opened", path=self.name, hint="open it again")
-        return _FdCursor(fd, self.name, owned=True)
+        return _FdCursor(fd, self.name, owned=True, signature=self._signature)
 
     def sibling(self, name: str) -> PathSource:
         parts = name.replace("\\", "/").split("/")
@@ -312,7 +322,7 @@ class PathSource:
             or name.startswith(("/", "\\"))
             or ".." in parts
             or "://" in name
-            or ":" in parts[0]
+            or (":" in parts[0] and (len(parts) > 1 or os.name == "nt"))
         ):
             raise FormatError(
                 f"names a data file outside its own folder: {name!r}", path=self.name, hint="refused for safety"

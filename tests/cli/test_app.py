@@ -160,6 +160,22 @@ def test_a_closed_pipe_at_the_very_end_is_quiet_too(toy_process: Start) -> None:
     assert process.wait(30) == 0
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        ("formats >&-", 2, "medimg: bad file descriptor\n"),
+        ("info - <&-", 2, "medimg: <stdin>: the file is empty\n"),
+        ("info nope.nii 2>&-", 2, ""),
+        ("info nope.nii 2>/dev/full", 2, ""),
+    ],
+)
+def test_streams_that_the_caller_closed(command: str, code: int, said: str) -> None:
+    line = f"exec {sys.executable} -m medimg_cli {command}"
+    done = subprocess.run(["sh", "-c", line], stdin=subprocess.DEVNULL, capture_output=True, env=environment(), text=True)
+    assert (done.returncode, done.stderr) == (code, said)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("lines", ["10", "100000"])
 def test_a_full_disk_behind_stdout_is_an_error(toy_process: Start, lines: str) -> None:

@@ -23,7 +23,8 @@ from tests.helpers import DTYPES, KINDS, fits, output_suffixes, read, unlike, wr
 WRITERS = [row for row in FORMATS if row.writes]
 #: Kinds of images beside the plain one of every dtype.
 OTHERS = ("flat-rgb", "left-handed", "sheared", "time", "vector", "time-rgb", "labels", "scaled", "described", "diffusion", "forms")
-PICTURE = ("flat", "picture")
+#: Copies for which --strict is not tried: they are refused for the same reasons as the first.
+PLAIN = {f"{kind} {dtype}" for kind in ("plain", "flat") for dtype in DTYPES[1:]} - {"plain float16"}
 
 Sources = Callable[[Format, str, str], Path | None]
 
@@ -151,7 +152,7 @@ def test_nothing_is_lost_in_silence(source: Format, target: Format, sources: Sou
             assert list(path.parent.iterdir()) == []
             continue
         report = {d.field: d for d in losses(backend.header, str(path))}
-        if report:
+        if report and label not in PLAIN:
             with pytest.raises(LossError):
                 save_backend(backend, str(path), strict=True)
             assert list(path.parent.iterdir()) == [], f"{label}: a refused copy left a file"

@@ -131,6 +131,30 @@ def test_long_and_odd_names(tmp_path: Path, way: str) -> None:
 # modes and links
 
 
+def test_names_as_long_as_they_can_be_count_in_bytes(tmp_path: Path, way: str) -> None:
+    path = tmp_path / ("\u00e9" * 125 + ".nii")
+    put(path, b"old")
+    put(path, b"new", force=True)
+    assert path.read_bytes() == b"new"
+
+
+def test_file_systems_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """exFAT, for example: neither nameless files nor links."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "O_TMPFILE", 0, raising=False)
+    monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "a.nii"
+    put(path, b"old")
+    with pytest.raises(StorageError, match="already exists"):
+        put(path, b"other")
+    put(path, b"new", force=True)
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["a.nii"]
+
+
 def test_permissions_stay(tmp_path: Path, way: str) -> None:
     put(tmp_path / "x.nii", b"old file")
     for mode in (0o600, 0o640, 0o664, 0o755):

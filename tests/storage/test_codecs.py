@@ -172,7 +172,7 @@ def test_hex_refuses_what_is_no_digit(text: bytes) -> None:
 
 def _numbers(dtype: str) -> st.SearchStrategy[Any]:
     if dtype.startswith("float"):
-        return st.floats(width=int(dtype[5:]))  # type: ignore[arg-type]
+        return st.floats(width=int(dtype[5:]), allow_nan=False)  # type: ignore[arg-type]
     return st.integers(int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
 
 
@@ -184,9 +184,16 @@ def test_text_is_what_numpy_makes_of_it(dtype: str, data: st.DataObject) -> None
     separator = data.draw(st.sampled_from([" ", "\n", ", ", "\r\n", "\t \n"]))
     end = data.draw(st.sampled_from(["", "\n"]))
     text = (separator.join(map(repr, numbers)) + end).encode()
-    expected = np.array(numbers, dtype).tobytes()
+    expected = np.array([type(each)(repr(each)) for each in numbers], dtype).tobytes()  # text has one NaN
     pieces, most = data.draw(st.integers(1, 50)), data.draw(st.integers(1, 50))
     assert decoded(open_decoder(f"ascii:{dtype}"), text, pieces, most) == expected
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_text_holds_nan_and_infinities(dtype: str) -> None:
+    found = np.frombuffer(decoded(open_decoder(f"ascii:{dtype}"), b"nan NaN inf -Infinity -0.0", 4, 5), dtype)
+    np.testing.assert_array_equal(found, np.array([np.nan, np.nan, np.inf, -np.inf, -0.0], dtype))
+    assert np.signbit(found[-1])
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_plain_output_is_the_input() -> None:
 
 @pytest.mark.parametrize(("compression", "level"), [(name, level) for name, levels in LEVELS.items() for level in levels])
 def test_every_level_is_read_by_the_reference(compression: str, level: int) -> None:
-    data = LARGE if level < 7 and compression != "bzip2" else LARGE[: BLOCK + 99]
+    data = LARGE if level < 7 and compression in ("gzip", "zlib") else LARGE[: BLOCK + 99 if level < 10 else 99_999]
     assert unpacked(packed(data, compression, level), compression) == data
 
 

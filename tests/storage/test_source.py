@@ -8,6 +8,7 @@ import io
 import os
 import pickle
 import threading
+import time
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -228,6 +229,31 @@ def test_named_pipes_are_read_once_and_kept(tmp_path: Path) -> None:
     assert read(pickle.loads(pickle.dumps(source))) == DATA
 
 
+def test_a_fast_writer_of_a_named_pipe_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe is opened once: what was written before a second opening would be gone, and the reader wait for ever."""
+    path = tmp_path / "pipe.nii"
+    os.mkfifo(path)
+    monkeypatch.setattr(PathSource, "_open", lambda self: pytest.fail("a pipe was opened as a file"))
+    writer = threading.Thread(target=lambda: path.write_bytes(DATA))
+    writer.start()
+    assert read(open_source(path)) == DATA
+    writer.join()
+
+
+@pytest.mark.parametrize("codec", [None, "gzip"])
+def test_a_file_that_is_written_to_while_it_is_read_is_refused(plain: Path, codec: str | None) -> None:
+    if codec:
+        plain.write_bytes(gzip.compress(DATA))
+    source: ByteSource = PathSource(str(plain))
+    if codec:
+        source = EncodedSource(source, codec)
+    with source.cursor() as cursor:
+        assert b"".join(cursor.chunks(0, 100)) == DATA[:100]
+        os.utime(plain, ns=(0, 0))
+        with pytest.raises(StorageError, match="changed while it was read"):
+            cursor.verify()
+
+
 # detached files
 
 
@@ -247,7 +273,7 @@ def test_detached_data_stay_in_their_folder(tmp_path: Path, name: str) -> None:
     assert "\0" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["data.raw", "./data.raw", "sub/data.raw", "sub\\data.raw", "..data.raw"])
+@pytest.mark.parametrize("name", ["data.raw", "./data.raw", "sub/data.raw", "sub\\data.raw", "..data.raw", "12:30:00.raw"])
 def test_detached_data_in_the_folder_or_below(tmp_path: Path, name: str) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "head.nhdr").write_bytes(b"head")
@@ -586,6 +612,32 @@ def test_a_damaged_second_member_is_refused(codec: str) -> None:
 @pytest.mark.parametrize("garbage", [b"\0" * 600, b"garbage", b"\0", b"\x1f", noise(100_000)])
 def test_bytes_behind_the_end_are_ignored(codec: str, garbage: bytes) -> None:
     assert streamed(damaged(codec, ENCODERS[codec](DATA) + garbage)) == DATA
+
+
+@pytest.mark.parametrize("codec", MEMBERS)
+def test_thousands_of_empty_members_are_refused_in_no_time(codec: str) -> None:
+    """Half a million gzip streams of 20 bytes took minutes: each copied what follows it."""
+    encode = ENCODERS[codec]
+    source = damaged(codec, encode(DATA) + encode(b"") * 30_000)
+    begun = time.monotonic()
+    with pytest.raises(FormatError, match="more than 10000 streams"):
+        streamed(source)
+    assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize("codec", MEMBERS)
+def test_a_stream_that_goes_on_and_on_behind_the_voxels_is_refused(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoded, "_TRAILING", 1 << 20)
+    source = damaged(codec, ENCODERS[codec](DATA) + ENCODERS[codec](bytes(1 << 20)) * 30)
+    with source.cursor() as cursor:
+        assert cursor.readinto(0, memoryview(bytearray(len(DATA)))) == len(DATA)
+        with pytest.raises(FormatError, match="go on for more than"):
+            cursor.verify()
+    with pytest.raises(FormatError, match="go on for more than"):
+        source.spooled(len(DATA))
+    with source.cursor() as cursor:
+        cursor.readinto(0, memoryview(bytearray(20 << 20)))
+        cursor.verify()  # less than as much again: a header may state too few
 
 
 def test_zlib_has_one_stream() -> None:

@@ -218,7 +218,8 @@ class StoredBackend:
             swap = mine.byte_order != layout.byte_order and mine.itemsize > 1
             yield from _held_back(self._bytes(swap))
         else:
-            yield from _held_back(self._slabs(layout, raw, max_bytes))
+            scaling = not raw and self.header.scaled  # arithmetic takes several times the memory of its result
+            yield from _held_back(self._slabs(layout, raw, min(max_bytes, BLOCK // 3) if scaling else max_bytes))
 
     def _bytes(self, swap: bool) -> Iterator[Buffer]:
         """Yield the bytes as they lie, swapped where asked."""

@@ -32,6 +32,8 @@ __all__ = [
 CHUNK = 1 << 20
 #: Bytes at the start of a file that are kept for header parsers.
 HEAD = 1 << 12
+#: Part of the path of contents that git-annex (DataLad) puts behind symbolic links.
+_STORE = "/.git/annex/objects/"
 #: Decoded bytes that a spool keeps in memory; more go to an unlinked temporary file.
 SPOOL_MEMORY = 1 << 24
 
@@ -327,8 +329,16 @@ class PathSource:
             raise FormatError(
                 f"names a data file outside its own folder: {name!r}", path=self.name, hint="refused for safety"
             )
+        folder = os.path.dirname(self._path)
+        path = os.path.join(folder, *parts)
+        real = os.path.realpath(path)
+        # A link may lead to a store of the same data set (git-annex keeps contents there), nowhere else outside.
+        if not real.startswith(os.path.join(os.path.realpath(folder or "."), "")) and _STORE not in real:
+            raise FormatError(
+                f"its data file {name!r} is a link out of its own folder", path=self.name, hint="refused for safety"
+            )
         try:
-            return PathSource(os.path.join(os.path.dirname(self._path), *parts))
+            return PathSource(path)
         except NotFoundError:
             raise NotFoundError(f"its data file {name!r} does not exist", path=self.name) from None
 

@@ -302,7 +302,7 @@ def test_detached_data_are_regular_files(tmp_path: Path) -> None:
     (tmp_path / "null").symlink_to("/dev/zero")
     source = PathSource(str(tmp_path / "head.nhdr"))
     for name in ("folder", "pipe", "null", "folder/"):
-        with pytest.raises(StorageError):
+        with pytest.raises((StorageError, FormatError)):
             source.sibling(name)
 
 
@@ -665,3 +665,20 @@ def test_most_bounds_what_a_stream_can_hold(codec: str) -> None:
 def test_head_is_never_more_than_there_is() -> None:
     source = damaged("gzip", gzip.compress(b"few"))
     assert source.head(1 << 40) == b"few"
+
+
+def test_a_link_out_of_the_folder_is_not_followed_but_one_into_a_store_is(tmp_path: Path) -> None:
+    folder, store = tmp_path / "here", tmp_path / ".git" / "annex" / "objects"
+    for place in (folder, store):
+        place.mkdir(parents=True)
+    (tmp_path / "secret.raw").write_bytes(b"secret")
+    (store / "key").write_bytes(b"voxels")
+    (folder / "own.raw").write_bytes(b"own")
+    (folder / "x.nhdr").write_bytes(b"header")
+    for name, goal in (("out.raw", "../secret.raw"), ("kept.raw", "../.git/annex/objects/key"), ("in.raw", "own.raw")):
+        (folder / name).symlink_to(goal)
+    source = PathSource(str(folder / "x.nhdr"))
+    with pytest.raises(FormatError, match="link out of its own folder"):
+        source.sibling("out.raw")
+    assert source.sibling("kept.raw").head(9) == b"voxels"
+    assert source.sibling("in.raw").head(9) == b"own"

@@ -175,7 +175,20 @@ def _walk(folder: str) -> Iterator[str]:
             stem, suffix, _ = split_suffix(name)
             header = _HALVES.get(suffix)
             if suffix in known and not (header and stem.lower() + header in present) and not name.startswith("."):
-                yield os.path.join(place, name)
+                path = os.path.join(place, name)
+                if not _is_special(path):
+                    yield path
+
+
+def _is_special(path: str) -> bool:
+    """Tell whether a path is a pipe, a socket or a device: reading it may never end."""
+    from stat import S_ISDIR, S_ISREG
+
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (S_ISREG(mode) or S_ISDIR(mode))
 
 
 class Inspection(NamedTuple):

@@ -170,9 +170,7 @@ def summary(results: Sequence[Result]) -> str:
         if total:
             needed = counts["pass"] + counts["fail"]
             share = f"{100 * counts['pass'] / needed:.1f} %" if needed else "-"
-            rows.append(
-                (title, str(total), str(counts["pass"]), str(counts["fail"]), str(counts["listed"]), share)
-            )
+            rows.append((title, str(total), str(counts["pass"]), str(counts["fail"]), str(counts["listed"]), share))
     return table(("group", "files", "pass", "fail", "listed", "passed"), rows)
 
 
@@ -193,9 +191,7 @@ def report(results: Sequence[Result]) -> str:
         ]
         parts += ["## Failures", table(("group", "file", "expected", "medimg says", "what is wrong"), rows)]
     for group in SHOWN_IN_FULL:
-        found = sorted(
-            (result for result in results if result.group == group), key=lambda result: result.path
-        )
+        found = sorted((result for result in results if result.group == group), key=lambda result: result.path)
         if found:
             rows = [
                 (
@@ -217,9 +213,7 @@ def report(results: Sequence[Result]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the checks that the command line asks for."""
     parser = argparse.ArgumentParser(prog="conformance", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--json", metavar="FILE", help="write every result there ('-' for stdout, instead of Markdown)"
-    )
+    parser.add_argument("--json", metavar="FILE", help="write every result there ('-' for stdout, instead of Markdown)")
     parser.add_argument("--only", action="append", choices=PARTS, help="run this part only; may be repeated")
     parser.add_argument("--jobs", type=int, default=min(4, os.cpu_count() or 1), help="processes at a time")
     options = parser.parse_args(arguments)

@@ -257,17 +257,11 @@ def check_other(data: Path, row: Mapping[str, str]) -> Result:
     if row["affine_RAS"] and said.facts.array.shape[:3] == tuple((json.loads(row["shape"]) + [1, 1])[:3]):
         gap = referee.affine_gap(said.facts, np.array(json.loads(row["affine_RAS"])))
         geometry = f"; affine {gap:.2g} from the manifest's"
-    got = (
-        said.describe()
-        + geometry
-        + ("; stored voxels as the manifest's" if same_order and not agrees else "")
-    )
+    got = said.describe() + geometry + ("; stored voxels as the manifest's" if same_order and not agrees else "")
     wrong = "; ".join(said.problems)
     status = "fail" if wrong or (readers and not fine) else ("pass" if readers else "listed")
     named = tuple(NAMES[name] for name in agrees)
-    return Result(
-        _group(row), row["path"], status, expected, got, named, "; ".join(x for x in (wrong, note) if x)
-    )
+    return Result(_group(row), row["path"], status, expected, got, named, "; ".join(x for x in (wrong, note) if x))
 
 
 def _group(row: Mapping[str, str]) -> str:
@@ -291,15 +285,11 @@ def check_format(data: Path, name: str) -> Result:
     elif name.endswith(".mnc"):
         note = decision_for("/formats/vol.mnc").clause  # type: ignore[union-attr]
         other = referee.nibabel_facts(folder / name)
-        problems.append(
-            referee.same_values(said.facts.array.transpose(2, 1, 0, 3), reference.array, relative=1e-6)
-        )
+        problems.append(referee.same_values(said.facts.array.transpose(2, 1, 0, 3), reference.array, relative=1e-6))
         gap = referee.affine_gap(said.facts, other.affine)
         problems.append(None if gap <= referee.TOLERANCE_MM else f"affine is {gap:.3g} from nibabel's")
     else:
-        problems.append(
-            referee.same_values(referee.canonical(said.facts).array, referee.canonical(reference).array)
-        )
+        problems.append(referee.same_values(referee.canonical(said.facts).array, referee.canonical(reference).array))
         gap = referee.affine_gap(said.facts, reference.affine)
         problems.append(None if gap <= referee.TOLERANCE_MM else f"affine is {gap:.3g} away")
     if said.header.dtype != "int16":
@@ -355,9 +345,7 @@ def check_listed(data: Path, name: str, what: str) -> Result:
         got = "refused: " + refusal(error, data / "_generated" / name)
         return Result("degenerate", name, "fail" if "FOREIGN" in got else "listed", "", got, (), what)
     warnings = " | ".join(said.header.warnings)
-    return Result(
-        "degenerate", name, "listed", "", said.describe() + (f" [{warnings}]" if warnings else ""), (), what
-    )
+    return Result("degenerate", name, "listed", "", said.describe() + (f" [{warnings}]" if warnings else ""), (), what)
 
 
 def _leaks(text: bytes) -> str | None:

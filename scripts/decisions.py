@@ -62,17 +62,13 @@ _PAR = (
 )
 _NAN = "IEEE 754 NaN in a float image is a voxel value, not to be changed. SimpleITK makes it 0."
 _PICTURE = "TIFF holds no world origin or patient axes: voxel values in the file's order are what counts."
-_HEADER_ONLY = (
-    "The file that should hold the voxels is not in the header's folder: header facts only, voxels refused."
-)
+_HEADER_ONLY = "The file that should hold the voxels is not in the header's folder: header facts only, voxels refused."
 
 DECISIONS = (
     Decision("*/minimal.*", ("own",), _METHOD_1, _scale(3, 3, 3)),
     Decision("*/minimal2.hdr", ("own", "refuse"), _METHOD_1, _scale(3, 3, 3)),
     Decision("*/odd/no_sform_no_qform.nii", ("own",), _METHOD_1, _scale(0.664062, 0.664062, 2.1)),
-    Decision(
-        "*/motor.nii.gz", ("nib", "mrtrix"), _NAN + " sform_code > 0: method 3, srow_x/y/z as they stand."
-    ),
+    Decision("*/motor.nii.gz", ("nib", "mrtrix"), _NAN + " sform_code > 0: method 3, srow_x/y/z as they stand."),
     Decision("*/resampled_anat_moved.nii", ("nib", "mrtrix"), _NAN),
     Decision(
         "*/pval.LH.nii.gz",

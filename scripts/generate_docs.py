@@ -100,11 +100,7 @@ def _names_file(metavar: str) -> bool:
 
 def _help(parameter: Any) -> str:
     text = parameter.help or ""
-    shown = (
-        parameter.default
-        if getattr(parameter, "show_default", False) and not is_argument(parameter)
-        else None
-    )
+    shown = parameter.default if getattr(parameter, "show_default", False) and not is_argument(parameter) else None
     return text if shown in (None, False, "") else f"{text} Default: {shown}."
 
 
@@ -125,9 +121,7 @@ def _split_help(text: str) -> tuple[str, str, str]:
     """Split a command's help into its first paragraph, further prose (a line each), and the lines of its examples."""
     blocks = text.replace("\b\n", "").split("\n\n")
     examples = [block for block in blocks if block.startswith(" ")]
-    prose = [
-        " ".join(block.split()) for block in blocks if not block.startswith(" ") and block != "Examples:"
-    ]
+    prose = [" ".join(block.split()) for block in blocks if not block.startswith(" ") and block != "Examples:"]
     lines = [line.strip() for block in examples for line in block.splitlines()]
     return prose[0], "\n\n".join(prose[1:]), "\n".join(lines)
 

@@ -32,7 +32,9 @@ SHAPE = (5, 4, 3)
 
 #: All dtypes that this platform has; float128 is another number on some.
 DTYPES = tuple(
-    name for name, size in ITEMSIZE.items() if size < 16 or name == "complex128" or np.dtype(np.longdouble).itemsize == 16
+    name
+    for name, size in ITEMSIZE.items()
+    if size < 16 or name == "complex128" or np.dtype(np.longdouble).itemsize == 16
 )
 
 
@@ -48,7 +50,9 @@ def turned(x: float, y: float, z: float) -> list[list[float]]:
 
 
 def affine(
-    angles: Sequence[float] = (11, -7, 23), spacing: Sequence[float] = (0.9, 1.25, 3.0), flips: Sequence[int] = (1, 1, 1)
+    angles: Sequence[float] = (11, -7, 23),
+    spacing: Sequence[float] = (0.9, 1.25, 3.0),
+    flips: Sequence[int] = (1, 1, 1),
 ) -> AffineMatrix:
     """Return an affine turned by angles in degrees; ``flips`` of -1 turn an axis round."""
     direction = np.array(turned(*angles)) * flips
@@ -134,7 +138,9 @@ _AXES: dict[str, tuple[tuple[str, int], ...]] = {
     "diffusion": (("channel", 4),),
 }
 
-LABELS = LabelTable([(1, "left thing", (255, 0, 3, 255)), (2, "rechts: \u00df", (0, 200, 90, 255)), (17, "x", (9, 8, 7, 255))])
+LABELS = LabelTable(
+    [(1, "left thing", (255, 0, 3, 255)), (2, "rechts: \u00df", (0, 200, 90, 255)), (17, "x", (9, 8, 7, 255))]
+)
 
 
 def _more(kind: str) -> dict[str, Any]:
@@ -146,17 +152,30 @@ def _more(kind: str) -> dict[str, Any]:
     elif kind == "described":
         more = {
             "description": "T1 of a phantom, 3 T \u00b5",
-            "metadata": {"Modality": "MR", "EchoTime": 0.0345, "Averages": 3, "Note": "two  words: a=b \u4e2d"},
+            "metadata": {
+                "Modality": "MR",
+                "EchoTime": 0.0345,
+                "Averages": 3,
+                "Note": "two  words: a=b \u4e2d",
+            },
             "history": ({"name": "crop", "version": 1, "parameters": {"low": [1, 0, 0]}},),
             "intent": "zscore",
             "intent_name": "my map",
-            "extensions": ((4, b"<?xml version='1.0' ?>\n".ljust(40, b"\0")), (6, b"a comment".ljust(24, b"\0"))),
+            "extensions": (
+                (4, b"<?xml version='1.0' ?>\n".ljust(40, b"\0")),
+                (6, b"a comment".ljust(24, b"\0")),
+            ),
         }
     elif kind == "diffusion":
         bvecs = ((0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.6, -0.8), (-0.36, 0.48, 0.8))
         more = {"gradients": Gradients((0.0, 700.0, 1000.0, 2800.0), bvecs)}
     elif kind == "forms":
-        more = {"sform": AFFINES["oblique"], "sform_code": 4, "qform": AFFINES["left-handed"], "qform_code": 1}
+        more = {
+            "sform": AFFINES["oblique"],
+            "sform_code": 4,
+            "qform": AFFINES["left-handed"],
+            "qform_code": 1,
+        }
     else:
         more = {}
     if "scaled" in kind:
@@ -296,7 +315,19 @@ def laid_out(values: Array, layout: Layout) -> bytes:
 
 # hostile input
 
-_WORDS = (b"\xff", b"\0", b"\x7f\xff", b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x80", b"-1", b"9" * 19, b"nan", b"\n", b"1e400")
+_WORDS = (
+    b"\xff",
+    b"\0",
+    b"\x7f\xff",
+    b"\xff\xff\xff\xff",
+    b"\0\0\0\0",
+    b"\x80",
+    b"-1",
+    b"9" * 19,
+    b"nan",
+    b"\n",
+    b"1e400",
+)
 
 
 def one_line(error: BaseException) -> bool:

@@ -299,9 +299,7 @@ def test_nibabel_reads_what_medimg_writes(dtype: str, suffix: str, tmp_path: Pat
         return
     theirs = nibabel.load(path)
     got = np.asanyarray(theirs.dataobj)
-    assert theirs.get_data_dtype().newbyteorder("=") == dtype or (
-        suffix.startswith(".mg") and dtype not in MGH
-    )
+    assert theirs.get_data_dtype().newbyteorder("=") == dtype or (suffix.startswith(".mg") and dtype not in MGH)
     assert referee.same_values(got, array) is None
     assert np.allclose(theirs.affine, affine, atol=1e-4)
 
@@ -446,9 +444,7 @@ def test_reorienting_is_nibabel_s_reorienting(
     """``reorient`` gives the voxels and the affine that nibabel's orientation functions give."""
     array, affine = voxels("int16", (*shape, 2))[..., 0], affine_for(codes, angles=angles)
     image = mi.Image(array[None], affine=affine).reorient(to)
-    turn = nibabel.orientations.ornt_transform(
-        nibabel.io_orientation(affine), nibabel.orientations.axcodes2ornt(to)
-    )
+    turn = nibabel.orientations.ornt_transform(nibabel.io_orientation(affine), nibabel.orientations.axcodes2ornt(to))
     expected = nibabel.orientations.apply_orientation(array, turn)
     moved = affine @ nibabel.orientations.inv_ornt_aff(turn, array.shape)
     assert np.array_equal(image.numpy()[0], expected)

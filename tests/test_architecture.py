@@ -21,7 +21,19 @@ MODULES = {
 
 ROOMS = (
     *("errors", "dtypes", "orientation", "affine", "grid", "labels", "header", "storage", "backends"),
-    *("formats", "statistics", "interop", "annotations", "operations", "media", "sources", "arrays", "members", "voxels", "image"),
+    *(
+        "formats",
+        "statistics",
+        "interop",
+        "annotations",
+        "operations",
+        "media",
+        "sources",
+        "arrays",
+        "members",
+        "voxels",
+        "image",
+    ),
     *("compare", "checks", "batch", "pipeline", "facts", "cli", "__init__", "__main__"),
 )
 """Rooms from the ground up: a room imports only rooms in front of it."""

@@ -39,7 +39,9 @@ from tests.helpers import DTYPES, KINDS, laid_out, layouts, make, part, read, re
 Array = np.ndarray[Any, Any]
 
 
-def stored(image: ArrayBackend, layout: Layout, folder: Path | None = None, *, pack: bool = False, offset: int = 7) -> StoredBackend:
+def stored(
+    image: ArrayBackend, layout: Layout, folder: Path | None = None, *, pack: bool = False, offset: int = 7
+) -> StoredBackend:
     """Store an image in memory, in a file, or in a compressed file."""
     content = b"\xee" * offset + laid_out(image.array, layout) + b"behind"
     name = "x.raw.gz" if pack else "x.raw"
@@ -128,7 +130,10 @@ def test_blocks_are_the_image_in_any_layout(maker: Callable[[ArrayBackend], Back
     image = make(kind)
     backend = maker(image)
     values = scale(image.array.copy(), image.header)
-    for raw, full, dtype in ((True, image.array, image.header.dtype), (False, values, image.header.value_dtype)):
+    for raw, full, dtype in (
+        (True, image.array, image.header.dtype),
+        (False, values, image.header.value_dtype),
+    ):
         for number, layout in enumerate(layouts(image.header, dtype)):
             for most in (1 << 24, (1, 50, 300)[number % 3]):
                 pieces = [bytes(piece) for piece in backend.blocks(layout, raw=raw, max_bytes=most)]
@@ -191,11 +196,19 @@ def test_values_are_stored_times_slope_plus_inter(dtype: str, tmp_path: Path) ->
     backend = stored(image, packed(image, tmp_path), tmp_path)
     found = read(backend)
     assert found.dtype == numpy_dtype(image.header.value_dtype)
-    wide = "complex256" if is_complex(dtype) and "complex256" in DTYPES else "complex128" if is_complex(dtype) else "float64"
+    wide = (
+        "complex256"
+        if is_complex(dtype) and "complex256" in DTYPES
+        else "complex128"
+        if is_complex(dtype)
+        else "float64"
+    )
     with np.errstate(all="ignore"):
         expected = image.array.astype(numpy_dtype(wide)) * 0.25 - 12.5
         rtol = 1e-6 if found.dtype == np.float32 else 1e-14
-        np.testing.assert_allclose(found.astype(expected.dtype), expected, rtol=rtol, atol=1e-4 if rtol > 1e-10 else 1e-9)
+        np.testing.assert_allclose(
+            found.astype(expected.dtype), expected, rtol=rtol, atol=1e-4 if rtol > 1e-10 else 1e-9
+        )
 
 
 @pytest.mark.parametrize(("slope", "inter", "scaled"), [
@@ -236,7 +249,9 @@ def test_backends_pickle_as_their_source(maker: Callable[[ArrayBackend], Backend
 
 
 def test_a_pickle_holds_no_voxels(tmp_path: Path) -> None:
-    image = ArrayBackend(np.zeros((1, 50, 40, 30)), Header(shape=(1, 50, 40, 30), dtype="float64", affine=AffineMatrix()))
+    image = ArrayBackend(
+        np.zeros((1, 50, 40, 30)), Header(shape=(1, 50, 40, 30), dtype="float64", affine=AffineMatrix())
+    )
     for pack in (False, True):
         backend = stored(image, packed(image, tmp_path), tmp_path, pack=pack)
         backend.read((range(1), range(3), range(3), range(3)))
@@ -290,7 +305,7 @@ def test_a_bad_checksum_is_raised_before_the_last_block(tmp_path: Path) -> None:
         for layout in layouts(image.header):
             for most in (100, 1 << 24):
                 got = 0
-                with pytest.raises(FormatError):  # noqa: PT012
+                with pytest.raises(FormatError):
                     for piece in backend.blocks(layout, max_bytes=most):
                         got += len(piece)
                 assert got < layout.nbytes

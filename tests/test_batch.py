@@ -28,7 +28,7 @@ from medimg_cli.batch import (
 )
 from medimg_cli.errors import FormatError, StorageError, UsageError
 
-WORKERS = '''
+WORKERS = """
 import os
 import signal
 import time
@@ -53,7 +53,7 @@ def behave(task, parameters, *, threads):
     with open(task.output, "w") as file:
         file.write(str(threads))
     return Report(warnings=("odd",))
-'''
+"""
 
 
 @pytest.fixture

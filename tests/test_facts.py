@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import os
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +113,9 @@ def test_one_bad_path_never_stops_the_others(tree: Path) -> None:
     assert all(one.header is None and one.message.startswith(one.facts["path"] + ": ") for one in inspected)
     assert all(set(one.facts) == {"schema", "path", "error"} for one in inspected)
     assert isinstance(inspected[3].cause, FormatError)
+
+
+def test_pipes_in_a_folder_are_no_images(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.nii")
+    (tmp_path / "gone.nii").symlink_to("nowhere")
+    assert list(find_images([str(tmp_path)], recursive=True)) == [str(tmp_path / "gone.nii")]

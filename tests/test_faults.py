@@ -72,9 +72,7 @@ def state(folder: Path) -> State:
     return found
 
 
-def start(
-    *arguments: str | Path, before: Callable[[], object] | None = None, **settings: str
-) -> subprocess.Popen:
+def start(*arguments: str | Path, before: Callable[[], object] | None = None, **settings: str) -> subprocess.Popen:
     """Start ``medimg`` in a session of its own; `settings` are added to the environment."""
     return subprocess.Popen(
         [*proving.MEDIMG, *map(str, arguments)],
@@ -209,9 +207,7 @@ def disturb(slow: Source, folder: Path, target: str, kill: signal.Signals, momen
     return end(process)
 
 
-def check_after_kill(
-    outcome: proving.Outcome, kill: signal.Signals, now: State, old: State, new: State
-) -> None:
+def check_after_kill(outcome: proving.Outcome, kill: signal.Signals, now: State, old: State, new: State) -> None:
     """Hold what a kill left: old or new, whole; the exit code; nothing else but after SIGKILL."""
     names = set(old) | set(new)
     kept = {name: content for name, content in now.items() if name in names}
@@ -228,9 +224,7 @@ def check_after_kill(
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("kill", KILLS, ids=lambda kill: kill.name)
-def test_killed_while_writing(
-    kill: signal.Signals, target: str, slow: Source, small: Source, folder: Path
-) -> None:
+def test_killed_while_writing(kill: signal.Signals, target: str, slow: Source, small: Source, folder: Path) -> None:
     """A signal in mid-write leaves the old output whole; the next run removes what SIGKILL left."""
     old = put_old(folder, target, small)
     moment = random.Random(f"{kill.name} {target}").uniform(0.0, 0.6)
@@ -243,9 +237,7 @@ def test_killed_while_writing(
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("kill", KILLS, ids=lambda kill: kill.name)
-def test_killed_at_many_moments(
-    kill: signal.Signals, target: str, slow: Source, small: Source, folder: Path
-) -> None:
+def test_killed_at_many_moments(kill: signal.Signals, target: str, slow: Source, small: Source, folder: Path) -> None:
     """As above, at a dozen moments from the first byte to past the end."""
     chance = random.Random(f"soak {kill.name} {target}")
     for turn in range(12):
@@ -326,9 +318,7 @@ def test_full_disk_for_temporary_files(slow: Source, folder: Path, tiny_disk: Pa
 
 
 @pytest.mark.parametrize("kill", [signal.SIGTERM, signal.SIGKILL], ids=lambda kill: kill.name)
-def test_killed_with_temporary_files(
-    kill: signal.Signals, slow: Source, folder: Path, tmp_path: Path
-) -> None:
+def test_killed_with_temporary_files(kill: signal.Signals, slow: Source, folder: Path, tmp_path: Path) -> None:
     """A command that had to spool its input leaves nothing in the folder for temporary files."""
     spool = tmp_path / "spool"
     spool.mkdir()
@@ -363,9 +353,7 @@ def test_closed_pipe_ends_quietly(slow: Source) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_two_processes_one_output(
-    target: str, rivals: tuple[Source, Source], small: Source, folder: Path
-) -> None:
+def test_two_processes_one_output(target: str, rivals: tuple[Source, Source], small: Source, folder: Path) -> None:
     """Two runs at once on one name: the last is whole, pairs are never mixed, nothing else is left."""
     put_old(folder, target, small)
     running = [start("convert", rival.path, folder / target, "--force") for rival in rivals]
@@ -550,9 +538,7 @@ def session_is_over(session: int) -> bool:
 
 
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGTERM], ids=lambda kill: kill.name)
-def test_batch_with_workers_is_interrupted(
-    kill: signal.Signals, slow: Source, folder: Path, tmp_path: Path
-) -> None:
+def test_batch_with_workers_is_interrupted(kill: signal.Signals, slow: Source, folder: Path, tmp_path: Path) -> None:
     """A batch of worker processes ends at once: only whole outputs, no temporary files, no orphans."""
     if not Path("/proc/self/stat").exists():
         pytest.skip("no /proc")
@@ -681,3 +667,16 @@ def test_two_writers_of_a_pair_never_mix(
     assert any(outcome.code == 0 for outcome in outcomes)
     assert all(outcome.code == 0 or proving.one_line(outcome) is None for outcome in outcomes), outcomes
     assert state(folder) in [rival.output(target) for rival in rivals]
+
+
+def test_workers_end_when_their_parent_was_killed(slow: Source, folder: Path) -> None:
+    """SIGKILL of the parent alone: the workers, which hold its standard error, do not wait for ever."""
+    inputs = []
+    for number in range(4):
+        inputs.append(folder.parent / f"input{number}.nii.bz2")
+        inputs[-1].symlink_to(slow.path)
+    process = start("convert", *inputs, "--output-dir", folder, "--suffix", ".nii", "--jobs", "2")
+    time.sleep(2)
+    process.kill()
+    assert end(process).seconds < 30
+    assert all(name.endswith(".nii") for name in state(folder))

@@ -157,7 +157,9 @@ def test_single_components_are_no_vectors() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(affine=affines, other=affines, to=codes)
-def test_all_three_geometries_move_together(affine: AffineMatrix, other: AffineMatrix, to: tuple[str, str, str]) -> None:
+def test_all_three_geometries_move_together(
+    affine: AffineMatrix, other: AffineMatrix, to: tuple[str, str, str]
+) -> None:
     """The world coordinates of each voxel stay, by the affine and by both NIfTI forms."""
     before = header(affine=affine, sform=affine, sform_code=2, qform=other, qform_code=1)
     step = Step(affine.inverse() @ before.grid.reoriented(to).affine, before.grid.reoriented(to))

@@ -690,7 +690,7 @@ def test_saving_options(path: Path, tmp_path: Path) -> None:
     assert mi.read_header(tmp_path / "float.nii").dtype == "float64"
     with pytest.warns(LossWarning, match=r"a\.nrrd does not hold: .*slope"):
         lost = image.save(str(tmp_path / "a.nrrd"))
-    assert {each.field for each in lost} >= {"slope", "inter", "dtype"}
+    assert "slope: values are stored as float32" in " ".join(map(str, lost))
     assert np.array_equal(mi.Image(tmp_path / "a.nrrd").numpy(), VALUES)
     with pytest.raises(LossError):
         image.save(tmp_path / "b.nrrd", strict=True)

@@ -313,9 +313,7 @@ def test_6_a_target_without_slope_gets_the_values(suffix: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha", ".mif", ".hdr"])
-@pytest.mark.parametrize(
-    "dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"]
-)
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"])
 def test_6_a_copy_keeps_the_dtype(dtype: str, suffix: str, tmp_path: Path) -> None:
     """uint16 stays uint16, in every format that has it, bit for bit."""
     array = voxels(dtype)
@@ -673,8 +671,7 @@ def test_11_lists_and_patterns_stay_inside_too(tmp_path: Path) -> None:
     for number in (1, 2):
         (tmp_path / f"slice{number}.raw").write_bytes(b"\1\2\3\4")
     base = (
-        "ObjectType = Image\nNDims = 3\nBinaryData = True\nDimSize = 2 2 2\n"
-        "ElementType = MET_UCHAR\nElementDataFile = "
+        "ObjectType = Image\nNDims = 3\nBinaryData = True\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementDataFile = "
     )
     bodies = {
         "list.mhd": base + "LIST\n../slice1.raw\n../slice2.raw\n",

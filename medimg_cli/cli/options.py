@@ -54,9 +54,7 @@ InOut = Annotated[
         show_default=False,
     ),
 ]
-Form = Annotated[
-    Literal["table", "json", "jsonl", "csv"], typer.Option("--format", help="How to print the facts.")
-]
+Form = Annotated[Literal["table", "json", "jsonl", "csv"], typer.Option("--format", help="How to print the facts.")]
 
 RANGE = "[MIN:MAX]"
 """Metavar of an option whose value may be left out, which means :data:`FULL`."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from medimg_cli.backends import Backend, StoredBackend
 from medimg_cli.dtypes import ITEMSIZE
-from medimg_cli.errors import FormatError, MedImgError, MissingExtraError, TruncatedError, UnsupportedError
+from medimg_cli.errors import FormatError, MissingExtraError, TruncatedError, UnsupportedError
 from medimg_cli.formats.foreign import ForeignBackend, SourceFile, foreign_errors, source_size
 from medimg_cli.header import Header
 from medimg_cli.storage.source import ByteSource
@@ -130,9 +130,7 @@ def voxels(source: ByteSource, data: Any, path: str, title: str, header: Header,
     offset = data.id.get_offset()
     if offset is not None and data.chunks is None:
         sizes = [size for _, size in header.axes]
-        layout = Layout.packed(
-            header.shape, header.dtype, byte_order=header.byte_order, order=order, channels=sizes
-        )
+        layout = Layout.packed(header.shape, header.dtype, byte_order=header.byte_order, order=order, channels=sizes)
         return StoredBackend(StoredArray(source, offset, layout), header)
     return H5Backend(source, path, title, header, order)
 

@@ -307,5 +307,3 @@ def _write_voxels(tree: Any, backend: Backend, header: Header, level: int, targe
             done += 1
             if target.problem is not None:
                 raise target.problem
-
-

@@ -97,9 +97,7 @@ def neutral(head: bytes, tail: bytes, name: str) -> Header:
     if version & 0xFF != 1 or not 0 < version < 1 << 24:
         raise FormatError(f"MGH version {version} is unknown, expected 1", path=name)
     if min(sizes) < 1:
-        raise FormatError(
-            f"width, height, depth, frames are {tuple(sizes)}: an axis has no voxels", path=name
-        )
+        raise FormatError(f"width, height, depth, frames are {tuple(sizes)}: an axis has no voxels", path=name)
     if code in _RARE:
         raise UnsupportedError(f"MGH type {code} ({_RARE[code]}) is not supported", path=name)
     if code not in TYPES and code != _TENSOR:
@@ -107,9 +105,7 @@ def neutral(head: bytes, tail: bytes, name: str) -> Header:
     dtype = TYPES.get(code, "float32")
     frames = 9 if code == _TENSOR else sizes[3]
     if prod(sizes[:3]) * frames * 4 > _MOST_BYTES:
-        raise FormatError(
-            f"width, height, depth, frames are {tuple(sizes)}: no file can hold that", path=name
-        )
+        raise FormatError(f"width, height, depth, frames are {tuple(sizes)}: no file can hold that", path=name)
     what = parse_tail(tail)
     timed = frames > 1 and what.repetition_time > 0
     affine, chosen, warnings = _geometry(flag, geometry, sizes)
@@ -131,14 +127,10 @@ def neutral(head: bytes, tail: bytes, name: str) -> Header:
     )
 
 
-def _geometry(
-    flag: int, geometry: tuple[float, ...], sizes: list[int]
-) -> tuple[AffineMatrix, str, tuple[str, ...]]:
+def _geometry(flag: int, geometry: tuple[float, ...], sizes: list[int]) -> tuple[AffineMatrix, str, tuple[str, ...]]:
     """Return the affine, where it comes from, and warnings."""
     if flag <= 0:
-        note = (
-            "orientation is unknown: the file states no geometry (goodRASFlag), FreeSurfer's default is used"
-        )
+        note = "orientation is unknown: the file states no geometry (goodRASFlag), FreeSurfer's default is used"
         return _affine(_DEFAULT, sizes), "default", (note,)
     if not all(map(isfinite, geometry)):
         note = "orientation is unknown: the geometry holds numbers that are not finite, the default is used"

@@ -80,9 +80,7 @@ class Plan(NamedTuple):
         """Return the strides in bytes; of a bit image in decoded bytes, one a voxel."""
         size = ITEMSIZE[self.dtype]
         i, j, k = (stride * size for stride in (*self.strides[:3], 0, 0)[:3])
-        channels = tuple(
-            (n, stride * size) for n, stride in zip(self.sizes[3:], self.strides[3:], strict=True)
-        )
+        channels = tuple((n, stride * size) for n, stride in zip(self.sizes[3:], self.strides[3:], strict=True))
         shape = (prod(self.sizes[3:]), *(*self.sizes[:3], 1, 1)[:3])
         return Layout(shape, self.dtype, self.byte_order, (i, j, k), channels)  # type: ignore[arg-type]
 
@@ -111,9 +109,7 @@ def open(source: ByteSource, compression: str | None) -> Backend:
     return StoredBackend(stored, header.replace(file_bytes=file_bytes), problem)
 
 
-def _data(
-    source: ByteSource, entries: Entries, end: int | None, length: int
-) -> tuple[ByteSource, int, str | None]:
+def _data(source: ByteSource, entries: Entries, end: int | None, length: int) -> tuple[ByteSource, int, str | None]:
     """Return the source of the voxels, where they begin in it, and what is wrong where it is not there."""
     lines = entries.get("file")
     if not lines:
@@ -125,9 +121,7 @@ def _data(
         if end is None:
             raise FormatError("its header has no END", path=source.name, hint="get the file again")
         if places[0][1] < end:
-            raise FormatError(
-                f"its data begin at {places[0][1]}, inside the header of {end} bytes", path=source.name
-            )
+            raise FormatError(f"its data begin at {places[0][1]}, inside the header of {end} bytes", path=source.name)
         return source, places[0][1], None
     if len(places) > _MOST_FILES or length % len(places):
         raise FormatError(f"{length} bytes of voxels in {len(places)} files", path=source.name)
@@ -319,9 +313,7 @@ def _with_facts(header: Header, entries: Entries) -> Header:
     header = header.replace(metadata=typed(entries, said if isinstance(said, dict) else {}))
     if OF_GRID.intersection(facts) and not _same_grid(header, facts.get("grid")):
         facts = {key: value for key, value in facts.items() if key not in OF_GRID}
-        header = header.warn(
-            "forms, history or gradients that medimg wrote belong to another grid and are ignored"
-        )
+        header = header.warn("forms, history or gradients that medimg wrote belong to another grid and are ignored")
     if facts:
         header = from_facts(header, facts)
     return header

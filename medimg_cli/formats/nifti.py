@@ -338,7 +338,10 @@ def _from_own(header: Header, content: bytes) -> Header:
         from medimg_cli.grid import Grid
 
         if not Grid(after["shape"], after["affine"]).same_as(header.grid, 0.01):
-            header, history = header.warn("its history belongs to another grid and is left out: it was edited since"), []
+            header, history = (
+                header.warn("its history belongs to another grid and is left out: it was edited since"),
+                [],
+            )
     return header.replace(
         labels=LabelTable.from_json(labels) if labels is not None else None,
         history=tuple(dict(step) for step in history),

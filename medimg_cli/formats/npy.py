@@ -150,9 +150,7 @@ def _dtype(descr: str, name: str) -> tuple[str, str]:
     if found and found[2] == "b" and found[3] == "1":
         dtype = "bool"
     if not found or found[2] not in _KINDS or dtype not in ITEMSIZE:
-        raise UnsupportedError(
-            f"holds values of type {word[:40]!r}, which are no numbers of an image", path=name
-        )
+        raise UnsupportedError(f"holds values of type {word[:40]!r}, which are no numbers of an image", path=name)
     return dtype, "big" if found[1] == ">" else "little"
 
 
@@ -167,9 +165,7 @@ def array_shape(facts: ArrayFacts, name: str) -> tuple[int, int, int, int]:
         If an axis is empty.
     """
     if not 1 <= len(facts.shape) <= 4:
-        raise UnsupportedError(
-            f"the array has {len(facts.shape)} axes, an image (I, J, K) or (C, I, J, K)", path=name
-        )
+        raise UnsupportedError(f"the array has {len(facts.shape)} axes, an image (I, J, K) or (C, I, J, K)", path=name)
     if min(facts.shape) < 1:
         raise FormatError(f"the shape of the array is {facts.shape}: an axis is empty", path=name)
     spatial = facts.shape[-3:]

@@ -56,9 +56,7 @@ def open(source: ByteSource, compression: str | None) -> Backend:
     facts = read_facts(voxels)
     header = array_header(facts, source.name)
     if members[key].size < facts.offset + facts.nbytes:
-        raise FormatError(
-            f"array {key!r} needs {facts.nbytes} bytes, the archive has less of it", path=source.name
-        )
+        raise FormatError(f"array {key!r} needs {facts.nbytes} bytes, the archive has less of it", path=source.name)
     if isinstance(voxels, EncodedSource):
         header = header.replace(compression="zlib")
     header = _with_affine(header, source, members.get("affine"))
@@ -83,9 +81,7 @@ def _image_key(source: ByteSource, members: dict[str, Member]) -> tuple[str, lis
         except MedImgError as error:
             found.pop(key, None)
             problem = error
-    images = [
-        key for key, facts in found.items() if len(facts.shape) > 1 and facts.shape not in ((3, 3), (4, 4))
-    ]
+    images = [key for key, facts in found.items() if len(facts.shape) > 1 and facts.shape not in ((3, 3), (4, 4))]
     images = images or list(found)
     if len(images) == 1:
         return images[0], sorted(set(members) - {images[0], *_OWN})
@@ -110,9 +106,7 @@ def _with_affine(header: Header, source: ByteSource, member: Member | None) -> H
         rows = [values[4 * n : 4 * n + 4] for n in range(4)]
         affine = AffineMatrix(list(zip(*rows, strict=True)) if facts.fortran else rows)
     except MedImgError as error:
-        return header.warn(
-            f"its affine is not usable ({error.message}): spacing 1 mm and origin 0 are assumed"
-        )
+        return header.warn(f"its affine is not usable ({error.message}): spacing 1 mm and origin 0 are assumed")
     return header.replace(affine=affine, affine_source="affine")
 
 

@@ -54,9 +54,7 @@ def _to_voxel(affine: AffineMatrix) -> AffineMatrix:
     return AffineMatrix.from_spacing(1.0, direction=affine.direction).inverse()
 
 
-def from_values(
-    values: Mapping[str, str], count: int, affine: AffineMatrix, to_ras: AffineMatrix
-) -> Gradients | None:
+def from_values(values: Mapping[str, str], count: int, affine: AffineMatrix, to_ras: AffineMatrix) -> Gradients | None:
     """Read gradients, None where there are none that can be read.
 
     Parameters

@@ -113,9 +113,7 @@ def parse_gradients(bvals: str, bvecs: str, name: str) -> Gradients:
     elif len(rows) == len(values) and all(len(row) == 3 for row in rows):
         vectors = [(row[0], row[1], row[2]) for row in rows]
     else:
-        raise FormatError(
-            f"{name}.bval and {name}.bvec are no table of {len(values)} gradients and are ignored"
-        )
+        raise FormatError(f"{name}.bval and {name}.bvec are no table of {len(values)} gradients and are ignored")
     directions = []
     for x, y, z in vectors:
         known = x == x and y == y and z == z  # NaN where there is no direction, at b = 0
@@ -369,9 +367,7 @@ def _turned_text(content: bytes, moved: Moved) -> bytes | None:
     if changed == facts:
         return content
     start = content.lstrip().removeprefix(b"{")
-    indent = (
-        start[: len(start) - len(start.lstrip())].rpartition(b"\n")[2].decode() if b"\n" in content else None
-    )
+    indent = start[: len(start) - len(start.lstrip())].rpartition(b"\n")[2].decode() if b"\n" in content else None
     text = json.dumps(changed, indent=indent, ensure_ascii=False)
     return text.encode() + (b"\n" if content.endswith(b"\n") else b"")
 

@@ -38,9 +38,7 @@ class _Style(NamedTuple):
         return 8 + 20 * entries + 8 if self.big else 2 + 12 * entries + 4
 
 
-def directories(
-    header: Header, samples: int, pages: int, resolution: tuple[Fraction, Fraction], text: bytes
-) -> bytes:
+def directories(header: Header, samples: int, pages: int, resolution: tuple[Fraction, Fraction], text: bytes) -> bytes:
     """Return everything in front of the voxels.
 
     Parameters

@@ -63,9 +63,7 @@ def list_members(source: ByteSource) -> tuple[Member, ...]:
         raise UnsupportedError("an archive inside a compressed file is not supported", path=source.name)
     count, size, offset = _directory(source, source.size)
     if count > _MOST_MEMBERS or size > _MOST_DIRECTORY:
-        raise UnsupportedError(
-            f"the archive has {count} members, at most {_MOST_MEMBERS} are read", path=source.name
-        )
+        raise UnsupportedError(f"the archive has {count} members, at most {_MOST_MEMBERS} are read", path=source.name)
     if offset + size > source.size:
         raise FormatError("the archive's directory lies outside the file", path=source.name)
     data, at, members = _read(source, offset, size), 0, []
@@ -163,9 +161,7 @@ def member_bytes(source: ByteSource, member: Member) -> bytes:
         If it has more than 32 MiB.
     """
     if member.size > _MOST_SMALL:
-        raise UnsupportedError(
-            f"member {member.name!r} has more than {_MOST_SMALL >> 20} MiB", path=source.name
-        )
+        raise UnsupportedError(f"member {member.name!r} has more than {_MOST_SMALL >> 20} MiB", path=source.name)
     opened = open_member(source, member)
     if member.size > opened.most:
         raise FormatError(f"member {member.name!r} cannot have the size that it states", path=source.name)
@@ -204,9 +200,7 @@ class _StoredCursor(CursorBase):
         for piece in self.chunks(0, size):
             crc = zlib.crc32(piece, crc)
         if crc != self._member.crc:
-            raise FormatError(
-                "its data are damaged (checksum)", path=self._member.name, hint="get the file again"
-            )
+            raise FormatError("its data are damaged (checksum)", path=self._member.name, hint="get the file again")
 
     def close(self) -> None:
         self._base.close()

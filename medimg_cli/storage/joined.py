@@ -89,9 +89,7 @@ class _JoinedCursor(CursorBase):
             self.verify()
             self.close()
             source = self._joined.pieces[number][0]
-            at_once = (
-                source.random_cursor() if isinstance(source, EncodedSource) and inside else source.cursor()
-            )
+            at_once = source.random_cursor() if isinstance(source, EncodedSource) and inside else source.cursor()
             self._open = number, at_once
         return self._open[1]
 

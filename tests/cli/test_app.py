@@ -172,7 +172,9 @@ def test_a_closed_pipe_at_the_very_end_is_quiet_too(toy_process: Start) -> None:
 )
 def test_streams_that_the_caller_closed(command: str, code: int, said: str) -> None:
     line = f"exec {sys.executable} -m medimg_cli {command}"
-    done = subprocess.run(["sh", "-c", line], stdin=subprocess.DEVNULL, capture_output=True, env=environment(), text=True)
+    done = subprocess.run(
+        ["sh", "-c", line], stdin=subprocess.DEVNULL, capture_output=True, env=environment(), text=True
+    )
     assert (done.returncode, done.stderr) == (code, said)
 
 

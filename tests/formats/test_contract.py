@@ -25,7 +25,14 @@ import pytest
 
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import ArrayBackend, Backend, StoredBackend, scale
-from medimg_cli.errors import FormatError, MedImgError, MissingExtraError, StorageError, TruncatedError, UsageError
+from medimg_cli.errors import (
+    FormatError,
+    MedImgError,
+    MissingExtraError,
+    StorageError,
+    TruncatedError,
+    UsageError,
+)
 from medimg_cli.formats import FORMATS, Format, codec_module, open_backend
 from medimg_cli.formats.writing import losses, save_backend
 from medimg_cli.header import Header, differences
@@ -229,7 +236,10 @@ def test_images_come_back(samples: list[Sample], case: tuple[Format, str]) -> No
         backend = sample.open()
         header, before = backend.header, sample.image.header
         assert header.format == row.name, sample.label
-        assert not [w for w in header.warnings if "otherwise" in w or "truncated" in w], (sample.label, header.warnings)
+        assert not [w for w in header.warnings if "otherwise" in w or "truncated" in w], (
+            sample.label,
+            header.warnings,
+        )
         own = [path for path in sample.path.parent.iterdir() if path.suffix not in (".bval", ".bvec")]
         assert header.file_bytes == sum(path.stat().st_size for path in own), sample.label
         assert (header.compression is None) or suffix.endswith((".gz", ".bz2", ".zst", ".mgz")) or len(suffix) > 3
@@ -475,11 +485,17 @@ def test_a_header_is_read_without_its_voxels(case: tuple[Format, str], samples: 
 
 
 @each_case
-def test_damaged_files_are_refused_or_read_right(case: tuple[Format, str], samples: list[Sample], tmp_path: Path) -> None:
+def test_damaged_files_are_refused_or_read_right(
+    case: tuple[Format, str], samples: list[Sample], tmp_path: Path
+) -> None:
     """Cut anywhere and changed anywhere: never a wrong voxel from a cut file, never an error that is not ours."""
     row, suffix = case
     main = not suffix or suffix == output_suffixes(row)[0]
-    chosen = samples if not suffix else [s for s in samples if s.path.parent.name.startswith(("plain-int16", "picture", "time-rgb"))]
+    chosen = (
+        samples
+        if not suffix
+        else [s for s in samples if s.path.parent.name.startswith(("plain-int16", "picture", "time-rgb"))]
+    )
     paths = [str(s.copy(tmp_path / str(n)).path) for n, s in enumerate((chosen or samples)[: 2 if main else 1])]
     mutations = 40 if main else 8
     if row.through == "medimg":
@@ -490,7 +506,7 @@ def test_damaged_files_are_refused_or_read_right(case: tuple[Format, str], sampl
     code = "import sys; from tests.helpers import torture; print(*(t for p in sys.argv[2:] for t in torture(p, int(sys.argv[1]))), sep='\\n')"
     done = subprocess.run(
         [sys.executable, "-c", code, str(mutations), *paths], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
-        preexec_fn=_little_memory,  # noqa: PLW1509
+        preexec_fn=_little_memory,
     )  # fmt: skip
     assert done.returncode == 0, (done.returncode, done.stderr[-2000:])
     assert done.stdout.strip() == ""
@@ -518,11 +534,18 @@ def test_a_bad_magic_is_refused(samples: list[Sample], case: tuple[Format, str],
         same(read(backend), read(samples[0].open()), sample)
 
 
-ABSURD = [(1, 30_000, 30_000, 30_000), (1, 2_000_000_000, 3, 1), (300, 30_000, 30_000, 30), (1, 1 << 21, 1 << 21, 1 << 21)]
+ABSURD = [
+    (1, 30_000, 30_000, 30_000),
+    (1, 2_000_000_000, 3, 1),
+    (300, 30_000, 30_000, 30),
+    (1, 1 << 21, 1 << 21, 1 << 21),
+]
 
 
 @written_case
-def test_absurd_sizes_are_refused_before_anything_is_allocated(case: tuple[Format, str], samples: list[Sample], tmp_path: Path) -> None:
+def test_absurd_sizes_are_refused_before_anything_is_allocated(
+    case: tuple[Format, str], samples: list[Sample], tmp_path: Path
+) -> None:
     """A few bytes that declare terabytes: the header may be told, the voxels are refused, without memory for them."""
     row, suffix = case
     module = codec_module(row)
@@ -545,7 +568,7 @@ def test_absurd_sizes_are_refused_before_anything_is_allocated(case: tuple[Forma
             for attempt in (
                 lambda path=path: read(open_backend(path)),
                 lambda path=path: open_backend(path).read((range(1),) * 4),
-                lambda path=path: next(iter(open_backend(path).blocks(encoded.layout))),
+                lambda path=path, layout=encoded.layout: next(iter(open_backend(path).blocks(layout))),
             ):
                 with pytest.raises(FormatError) as error:
                     attempt()
@@ -572,11 +595,15 @@ def _write_without_voxels(encoded: Any, path: Path) -> None:
     data = plain + packed(rest if plain else encoded.head + rest, encoded.compression)
     (path.parent / (encoded.data_name or path.name)).write_bytes(data)
     if encoded.header:
-        (path.parent / (encoded.header_name or path.name)).write_bytes(packed(encoded.header, encoded.header_compression))
+        (path.parent / (encoded.header_name or path.name)).write_bytes(
+            packed(encoded.header, encoded.header_compression)
+        )
 
 
 @written_case
-def test_a_bad_checksum_is_raised_before_the_last_block(case: tuple[Format, str], samples: list[Sample], tmp_path: Path) -> None:
+def test_a_bad_checksum_is_raised_before_the_last_block(
+    case: tuple[Format, str], samples: list[Sample], tmp_path: Path
+) -> None:
     """Whoever writes what comes out of ``blocks`` never completes a damaged image."""
     row, suffix = case
     path = _larger(row, suffix, tmp_path / "x")
@@ -595,7 +622,7 @@ def test_a_bad_checksum_is_raised_before_the_last_block(case: tuple[Format, str]
         return
     for layout in list(layouts(backend.header))[:3]:
         got = 0
-        with pytest.raises(FormatError):  # noqa: PT012
+        with pytest.raises(FormatError):
             for piece in backend.blocks(layout, max_bytes=5000):
                 got += len(piece)
         assert got < layout.nbytes

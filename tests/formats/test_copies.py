@@ -22,7 +22,19 @@ from tests.helpers import DTYPES, KINDS, fits, output_suffixes, read, unlike, wr
 
 WRITERS = [row for row in FORMATS if row.writes]
 #: Kinds of images beside the plain one of every dtype.
-OTHERS = ("flat-rgb", "left-handed", "sheared", "time", "vector", "time-rgb", "labels", "scaled", "described", "diffusion", "forms")
+OTHERS = (
+    "flat-rgb",
+    "left-handed",
+    "sheared",
+    "time",
+    "vector",
+    "time-rgb",
+    "labels",
+    "scaled",
+    "described",
+    "diffusion",
+    "forms",
+)
 #: Copies for which --strict is not tried: they are refused for the same reasons as the first.
 PLAIN = {f"{kind} {dtype}" for kind in ("plain", "flat") for dtype in DTYPES[1:]} - {"plain float16"}
 
@@ -95,7 +107,9 @@ def _differs(name: str, before: Header, after: Header) -> bool:
         return a is not None and (b is None or not np.allclose(a, b, atol=1e-3))
     if name == "axes":
         old, new = _axes(before), _axes(after)
-        same = len(old) == len(new) and all(x == y or (x[0] == "channel" and x[1] == y[1]) for x, y in zip(old, new, strict=False))
+        same = len(old) == len(new) and all(
+            x == y or (x[0] == "channel" and x[1] == y[1]) for x, y in zip(old, new, strict=False)
+        )
         return not same
     if name in ("slope", "inter"):
         neutral = 1.0 if name == "slope" else 0.0
@@ -103,7 +117,9 @@ def _differs(name: str, before: Header, after: Header) -> bool:
     if name == "labels":
         return bool(a is not None and (b is None or a.to_json() != b.to_json()))
     if name == "gradients":
-        return a is not None and (b is None or not np.allclose(a.bvals, b.bvals) or not np.allclose(a.bvecs, b.bvecs, atol=1e-5))
+        return a is not None and (
+            b is None or not np.allclose(a.bvals, b.bvals) or not np.allclose(a.bvecs, b.bvecs, atol=1e-5)
+        )
     if name == "metadata":
         return any(key not in b or b[key] != value for key, value in a.items())
     if name in ("time_spacing", "intent_params"):

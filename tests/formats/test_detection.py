@@ -135,7 +135,19 @@ def test_the_name_asks_for_compression(name: str, compression: str | None) -> No
 # content decides
 
 
-STRONG = ["x.nii", "x.nii.gz", "x.nrrd", "x.mha", "x.mif", "x.npy", "x.npz", "x.gipl", "x.vtk", "x.tif", "x.hdf5"]
+STRONG = [
+    "x.nii",
+    "x.nii.gz",
+    "x.nrrd",
+    "x.mha",
+    "x.mif",
+    "x.npy",
+    "x.npz",
+    "x.gipl",
+    "x.vtk",
+    "x.tif",
+    "x.hdf5",
+]
 
 
 @pytest.mark.parametrize("name", STRONG)
@@ -145,7 +157,11 @@ def test_content_wins_over_no_suffix_and_a_wrong_one(name: str, tmp_path: Path) 
     for other in ("x", "x.png", "x.dat", "x.mnc"):
         moved = path.rename(tmp_path / other)
         header = read_header(moved)
-        assert (header.format, header.shape, header.dtype) == (expected.format, expected.shape, expected.dtype)
+        assert (header.format, header.shape, header.dtype) == (
+            expected.format,
+            expected.shape,
+            expected.dtype,
+        )
         told = [w for w in header.warnings if "says otherwise" in w]
         assert bool(told) == ("." in other)
         moved.rename(path)
@@ -195,7 +211,9 @@ def test_compressed_twice_is_refused(tmp_path: Path) -> None:
     b"", b"\0", b"x", b"<html><body>404 Not Found</body></html>", bytes(1000), b"\xff" * 1000, "text \u00fc\n".encode() * 100,
     b"\x7fELF" + bytes(400), b"%PDF-1.7\n" + bytes(400), b"\x80\x04\x95", b"MZ" + bytes(300),
 ])  # fmt: skip
-@pytest.mark.parametrize("suffix", ["", ".nii", ".nii.gz", ".dat", *dict.fromkeys(s for row in FORMATS for s in row.suffixes)])
+@pytest.mark.parametrize(
+    "suffix", ["", ".nii", ".nii.gz", ".dat", *dict.fromkeys(s for row in FORMATS for s in row.suffixes)]
+)
 def test_what_is_no_image_is_refused(content: bytes, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"x{suffix}"
     path.write_bytes(content)

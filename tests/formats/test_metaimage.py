@@ -447,7 +447,7 @@ class TestWriting:
 
     def test_scaled_values_are_kept_as_values(self, tmp_path: Path) -> None:
         backend = image(slope=0.5, inter=10.0)
-        assert {each.field for each in save_backend(backend, str(tmp_path / "a.mha"))} == {"dtype", "slope", "inter"}
+        assert [each.field for each in save_backend(backend, str(tmp_path / "a.mha"))] == ["slope"]
         out = open_backend(tmp_path / "a.mha")
         np.testing.assert_array_equal(everything(out), backend.array.astype("f4") * np.float32(0.5) + 10)
 

@@ -297,9 +297,7 @@ def test_a_copy_keeps_every_byte_of_header_and_tail(tmp_path: Path) -> None:
 def test_label_table_is_read_with_its_transparency(tmp_path: Path) -> None:
     table = colors([(0, "Unknown", (0, 0, 0, 0)), (17, "Left-Hippocampus", (220, 216, 20, 55))])
     header = opened(file(TAIL + table + COMMANDS))
-    assert header.labels == LabelTable(
-        [(0, "Unknown", (0, 0, 0, 255)), (17, "Left-Hippocampus", (220, 216, 20, 200))]
-    )
+    assert header.labels == LabelTable([(0, "Unknown", (0, 0, 0, 255)), (17, "Left-Hippocampus", (220, 216, 20, 200))])
     assert header.intent == "label"
     assert header.metadata["command_history"] == ["mri_convert a b", "mri_normalize b c"]
     old = opened(file(TAIL + colors([(0, "a", (1, 2, 3, 0)), (1, "b", (4, 5, 6, 0))], version=1) + COMMANDS))
@@ -437,7 +435,7 @@ def test_only_our_errors_escape(data: st.DataObject) -> None:
             read(backend)
         mgh.fit(backend.header, "y.mgh")
     except MedImgError as error:
-        assert one_line(error)  # noqa: PT017
+        assert one_line(error)
 
 
 def test_cut_and_changed_files(tmp_path: Path) -> None:

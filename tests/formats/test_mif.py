@@ -65,9 +65,7 @@ def text(data: bytes = b"", *, end: bool = True, **entries: str | list[str]) -> 
     lines = ["mrtrix image"]
     for key, value in wanted.items():
         lines += [
-            f"{key.replace('__', ' ')}: {each}"
-            for each in ([value] if isinstance(value, str) else value)
-            if each
+            f"{key.replace('__', ' ')}: {each}" for each in ([value] if isinstance(value, str) else value) if each
         ]
     head = "\n".join(lines).encode() + (b"\nEND\n" if end else b"\n")
     return head.ljust(8192 if wanted["file"] == ". 8192" else 512, b"\0") + (data or bytes(range(24)))
@@ -150,9 +148,7 @@ def test_a_copy_keeps_keys_and_their_order(tmp_path: Path) -> None:
 
 
 def test_a_change_replaces_its_entry_alone(tmp_path: Path) -> None:
-    backend = open_backend(
-        text(comments=["a", "b"], EchoTime="0.030", Other="x", scaling="1,2"), name="x.mif"
-    )
+    backend = open_backend(text(comments=["a", "b"], EchoTime="0.030", Other="x", scaling="1,2"), name="x.mif")
     header = backend.header
     metadata = {**header.metadata, "EchoTime": "0.040", "New": "y"}
     del metadata["Other"]
@@ -376,9 +372,7 @@ def test_gradients_turn_from_world_to_voxel_axes() -> None:
     assert "dw_scheme" not in header.metadata
 
 
-@pytest.mark.parametrize(
-    "scheme", [["0,0,1"] * 2, ["0,0,1,5"], ["0,0,1,5"] * 3, ["nan,0,0,5"] * 2, ["x,0,0,1"] * 2]
-)
+@pytest.mark.parametrize("scheme", [["0,0,1"] * 2, ["0,0,1,5"], ["0,0,1,5"] * 3, ["nan,0,0,5"] * 2, ["x,0,0,1"] * 2])
 def test_a_gradient_table_that_is_none_is_a_warning_and_stays(tmp_path: Path, scheme: list[str]) -> None:
     content = text(dim="2,3,2,2", layout="+0,+1,+2,+3", dw_scheme=scheme)
     found = saved(tmp_path, open_backend(content, name="x.mif"))
@@ -439,9 +433,7 @@ def test_repeated_keys_are_a_list_and_keys_keep_their_case() -> None:
 
 def test_comments_blank_lines_and_dos_newlines_mean_nothing() -> None:
     content = (
-        text(comments="keep # not this")
-        .replace(b"\ndatatype", b"\n\n# nothing\ndatatype")
-        .replace(b"\n", b"\r\n", 4)
+        text(comments="keep # not this").replace(b"\ndatatype", b"\n\n# nothing\ndatatype").replace(b"\n", b"\r\n", 4)
     )
     assert open_backend(content, name="x.mif").header.metadata == {"comments": "keep"}
 
@@ -468,18 +460,12 @@ def test_typed_values_come_back(tmp_path: Path, metadata: dict[str, Any], suffix
     image.header = image.header.replace(metadata=metadata)
     found = saved(tmp_path, image, suffix).header.metadata
     assert dict(found) == metadata
-    assert {key: type(value) for key, value in found.items()} == {
-        key: type(value) for key, value in metadata.items()
-    }
+    assert {key: type(value) for key, value in found.items()} == {key: type(value) for key, value in metadata.items()}
 
 
 def test_lines_of_values() -> None:
     assert value_lines("k", [1, True, "a\nb"]) == ("1", "true", "a", "b")
-    assert (
-        value_lines("k", {"a": 1}) is None
-        and value_lines("k", ["a#"]) is None
-        and value_lines("k#", "a") is None
-    )
+    assert value_lines("k", {"a": 1}) is None and value_lines("k", ["a#"]) is None and value_lines("k#", "a") is None
 
 
 def test_what_others_changed_is_believed(tmp_path: Path) -> None:
@@ -491,11 +477,7 @@ def test_what_others_changed_is_believed(tmp_path: Path) -> None:
     edited = open_backend(content.replace(b"EchoTime: 0.03\n", b"EchoTime: 0.04\n"), name="x.mif").header
     assert edited.metadata == {"EchoTime": "0.04", "Count": 3}
     moved = open_backend(content.replace(b",-37.5\n", b",-31.5\n"), name="x.mif").header
-    assert (
-        moved.sform is None
-        and moved.description == "mine"
-        and any("another grid" in n for n in moved.warnings)
-    )
+    assert moved.sform is None and moved.description == "mine" and any("another grid" in n for n in moved.warnings)
     assert open_backend(content, name="x.mif").header.sform == image.header.sform
 
 
@@ -594,9 +576,7 @@ def test_names_may_hold_spaces_and_an_offset(tmp_path: Path, line: str) -> None:
 def test_a_missing_data_file_is_a_warning_until_voxels_are_needed(tmp_path: Path) -> None:
     (tmp_path / "a.mih").write_bytes(text(file="gone.dat"))
     backend = open_backend(str(tmp_path / "a.mih"))
-    assert backend.header.shape == (1, 2, 3, 4) and any(
-        "gone.dat" in note for note in backend.header.warnings
-    )
+    assert backend.header.shape == (1, 2, 3, 4) and any("gone.dat" in note for note in backend.header.warnings)
     with pytest.raises(MedImgError, match=r"gone\.dat"):
         read(backend)
 
@@ -679,9 +659,7 @@ def test_what_mrconvert_writes_is_read(tmp_path: Path, dtype: str, stride: str) 
 def test_only_our_errors_escape(data: st.DataObject) -> None:
     facts = json.dumps({"axes": [["time", 2]], "history": [{}], "labels": [{"value": 1}]})
     content = bytearray(
-        text(
-            dim="2,3,2,2", layout="+0,+1,+2,+3", dw_scheme=["0,0,1,5"] * 2, comments="x", medimg_header=facts
-        )
+        text(dim="2,3,2,2", layout="+0,+1,+2,+3", dw_scheme=["0,0,1,5"] * 2, comments="x", medimg_header=facts)
     )
     words = st.one_of(
         st.binary(min_size=1, max_size=4),
@@ -700,7 +678,7 @@ def test_only_our_errors_escape(data: st.DataObject) -> None:
         if backend.header.data_bytes < 1 << 20:
             read(backend)
     except MedImgError as error:
-        assert one_line(error)  # noqa: PT017
+        assert one_line(error)
 
 
 def test_cut_and_changed_files(tmp_path: Path) -> None:

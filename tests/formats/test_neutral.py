@@ -16,9 +16,7 @@ from tests.helpers import KINDS, make
 @pytest.mark.parametrize("kind", KINDS)
 def test_facts_come_back_through_json(kind: str) -> None:
     header = make(kind).header
-    plain = Header(
-        shape=header.shape, dtype=header.dtype, affine=header.affine, slope=header.slope, inter=header.inter
-    )
+    plain = Header(shape=header.shape, dtype=header.dtype, affine=header.affine, slope=header.slope, inter=header.inter)
     text = json.dumps(to_facts(header, FACTS))
     found = from_facts(plain, json.loads(text))
     assert not differences(header, found) and found.warnings == ()

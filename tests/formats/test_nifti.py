@@ -46,7 +46,15 @@ LEFT = np.array(AFFINES["left-handed"].rows)
 SHEARED = np.array(AFFINES["sheared"].rows)
 
 
-def nib(array: Array, affine: Any = OBLIQUE, *, version: int = 1, big: bool = False, pair: bool = False, **fields: Any) -> Any:
+def nib(
+    array: Array,
+    affine: Any = OBLIQUE,
+    *,
+    version: int = 1,
+    big: bool = False,
+    pair: bool = False,
+    **fields: Any,
+) -> Any:
     """Make an image of nibabel; fields are set in its header as they are."""
     kind = (PAIRS if pair else CLASSES)[version]
     header = kind.header_class(endianness=">" if big else "<")
@@ -117,7 +125,11 @@ def test_every_datatype_in_both_byte_orders(version: int, big: bool, dtype: str,
         path = saved(nib(array, version=version, big=big), tmp_path)
     backend = open_backend(path)
     header = backend.header
-    assert (header.format, header.dtype, header.byte_order) == (f"nifti{version}", dtype, "big" if big else "little")
+    assert (header.format, header.dtype, header.byte_order) == (
+        f"nifti{version}",
+        dtype,
+        "big" if big else "little",
+    )
     assert unlike(read(backend), array.transpose(3, 0, 1, 2)) is None
     assert header.warnings == ()
 
@@ -260,7 +272,9 @@ def test_quaternions_there_and_back(block: Any, spacing: tuple[float, float, flo
     assert np.allclose(found, expected, atol=1e-6) or np.allclose(found, -expected, atol=1e-6) or found[0] < 1e-3
 
 
-@pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1), (-1, -1, 1), (-1, -1, -1), (1, -1, -1)])
+@pytest.mark.parametrize(
+    "flips", [(1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1), (-1, -1, 1), (-1, -1, -1), (1, -1, -1)]
+)
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 0, 1), (0, 2, 1), (1, 2, 0), (2, 1, 0)])
 def test_half_turns_and_right_angles_are_exact(flips: tuple[int, ...], order: tuple[int, ...], tmp_path: Path) -> None:
     """All 48 orientations as a qform alone; half turns have a quaternion without real part."""
@@ -281,13 +295,22 @@ def test_half_turns_and_right_angles_are_exact(flips: tuple[int, ...], order: tu
 
 def test_sform_wins_if_its_code_says_so(tmp_path: Path) -> None:
     """Mistake 7 of other tools: both forms are kept, and which is used is said."""
-    for sform_code, qform_code, chosen in ((1, 1, "sform"), (4, 1, "sform"), (0, 2, "qform"), (3, 0, "sform")):
+    for sform_code, qform_code, chosen in (
+        (1, 1, "sform"),
+        (4, 1, "sform"),
+        (0, 2, "qform"),
+        (3, 0, "sform"),
+    ):
         image = nib(voxels(SHAPE, "int16"))
         image.set_sform(OBLIQUE, sform_code)
         image.set_qform(LEFT, qform_code)
         path = saved(image, tmp_path)
         header = read_header(path)
-        assert (header.affine_source, header.sform_code, header.qform_code) == (chosen, sform_code, qform_code)
+        assert (header.affine_source, header.sform_code, header.qform_code) == (
+            chosen,
+            sform_code,
+            qform_code,
+        )
         same_affine(header.affine, OBLIQUE if chosen == "sform" else LEFT, 1e-6)
         if qform_code:
             same_affine(header.qform, LEFT, 1e-6)
@@ -450,7 +473,9 @@ def test_what_the_fourth_axis_is(units: int, step: float, kind: str, spacing: fl
     assert (tmp_path / "ours.nii").read_bytes() == path.read_bytes()
 
 
-@pytest.mark.parametrize(("code", "unit", "factor"), [(1, "m", 1000.0), (2, "mm", 1.0), (3, "um", 0.001), (0, None, 1.0)])
+@pytest.mark.parametrize(
+    ("code", "unit", "factor"), [(1, "m", 1000.0), (2, "mm", 1.0), (3, "um", 0.001), (0, None, 1.0)]
+)
 @pytest.mark.parametrize("forms", [(1, 1), (0, 1), (1, 0), (0, 0)])
 def test_units_of_space(code: int, unit: str | None, factor: float, forms: tuple[int, int], tmp_path: Path) -> None:
     """World coordinates are millimetres inside, whatever the file counts in; the file's unit stays."""
@@ -527,7 +552,9 @@ def test_slopes_that_are_none(slope: float, inter: float, expected: tuple[float,
     else:
         assert backend.header.slope == pytest.approx(expected[0])
         assert backend.header.inter == pytest.approx(expected[1])
-        np.testing.assert_allclose(read(backend)[0], stored * np.float32(expected[0]) + np.float32(expected[1]), rtol=1e-6)
+        np.testing.assert_allclose(
+            read(backend)[0], stored * np.float32(expected[0]) + np.float32(expected[1]), rtol=1e-6
+        )
     assert save_backend(backend, str(tmp_path / "ours.nii")) == ()
     assert (tmp_path / "ours.nii").read_bytes() == path.read_bytes()
 
@@ -570,7 +597,13 @@ def test_millions_of_extensions_are_refused() -> None:
 @pytest.mark.parametrize("big", [False, True])
 def test_extensions_are_kept_verbatim(version: int, big: bool, tmp_path: Path) -> None:
     image = nib(voxels(SHAPE, "int16"), version=version, big=big)
-    for code, content in ((4, b"<AFNI/>"), (6, b"a comment\n"), (44, bytes(range(256))), (0, b""), (32, b"<CIFTI/>" * 9)):
+    for code, content in (
+        (4, b"<AFNI/>"),
+        (6, b"a comment\n"),
+        (44, bytes(range(256))),
+        (0, b""),
+        (32, b"<CIFTI/>" * 9),
+    ):
         image.header.extensions.append(nibabel.nifti1.Nifti1Extension(code, content))
     path = saved(image, tmp_path)
     header = read_header(path)
@@ -660,7 +693,15 @@ def test_native_fields_survive_a_copy(version: int, big: bool, tmp_path: Path) -
     """Byte for byte, the fields without meaning, too."""
     fields = dict(NATIVE)
     if version == 1:
-        fields |= {"db_name": b"db", "data_type": b"dt", "extents": 16384, "session_error": 7, "regular": b"r", "glmax": 12, "glmin": 3}
+        fields |= {
+            "db_name": b"db",
+            "data_type": b"dt",
+            "extents": 16384,
+            "session_error": 7,
+            "regular": b"r",
+            "glmax": 12,
+            "glmin": 3,
+        }
     path = saved(nib(voxels((*SHAPE, 2), "int16"), version=version, big=big, **fields), tmp_path)
     assert save_backend(open_backend(path), str(tmp_path / "ours.nii"), strict=True) == ()
     assert (tmp_path / "ours.nii").read_bytes() == path.read_bytes()
@@ -691,7 +732,10 @@ def test_changed_facts_change_their_fields_alone(tmp_path: Path) -> None:
         ({"description": "new"}, {"descrip"}),
         ({"intent": "zscore"}, {"intent_code"}),
         ({"slope": 2.0, "inter": 1.0}, {"scl_slope", "scl_inter"}),
-        ({"affine": AFFINES["straight"]}, {"srow", "pixdim", "quatern", "qoffset", "sform_code", "qform_code"}),
+        (
+            {"affine": AFFINES["straight"]},
+            {"srow", "pixdim", "quatern", "qoffset", "sform_code", "qform_code"},
+        ),
     ):
         target = tmp_path / "ours.nii"
         save_backend(ArrayBackend(read(backend), backend.header.replace(**change)), str(target), force=True)  # type: ignore[arg-type]
@@ -701,7 +745,16 @@ def test_changed_facts_change_their_fields_alone(tmp_path: Path) -> None:
 
 def test_slice_hints_follow_a_reorientation(tmp_path: Path) -> None:
     """dim_info and slice_code speak of axes; after a turn they speak of the new ones."""
-    path = saved(nib(voxels(SHAPE, "int16"), np.diag([1.0, 2.0, 3.0, 1.0]), slice_code=3, dim_info=0b111001, slice_end=2), tmp_path)
+    path = saved(
+        nib(
+            voxels(SHAPE, "int16"),
+            np.diag([1.0, 2.0, 3.0, 1.0]),
+            slice_code=3,
+            dim_info=0b111001,
+            slice_end=2,
+        ),
+        tmp_path,
+    )
     backend = open_backend(path)
     before = backend.header
 
@@ -712,10 +765,20 @@ def test_slice_hints_follow_a_reorientation(tmp_path: Path) -> None:
         def to_json(self) -> dict[str, Any]:
             return {"name": "reorient"}
 
-    turned = view(backend, range(1), ((2, range(2, -1, -1)), (0, range(4, -1, -1)), (1, range(3, -1, -1))), before.follow(Step()))
+    turned = view(
+        backend,
+        range(1),
+        ((2, range(2, -1, -1)), (0, range(4, -1, -1)), (1, range(3, -1, -1))),
+        before.follow(Step()),
+    )
     save_backend(turned, str(tmp_path / "ours.nii"))
     fields = fields_of(tmp_path / "ours.nii")
-    assert (fields["dim_info"], fields["slice_code"], fields["slice_start"], fields["slice_end"]) == (0b011110, 4, 0, 2)
+    assert (fields["dim_info"], fields["slice_code"], fields["slice_start"], fields["slice_end"]) == (
+        0b011110,
+        4,
+        0,
+        2,
+    )
     theirs = nibabel.load(tmp_path / "ours.nii")
     assert nibabel.aff2axcodes(theirs.affine) == ("I", "L", "P")
     assert theirs.header.get_dim_info() == (1, 2, 0)
@@ -734,7 +797,9 @@ def test_a_copy_is_byte_identical(version: int, big: bool, dtype: str, ending: s
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     saved(image, tmp_path / "a", "x.nii" if ending == ".nii" else "x.img")
-    assert save_backend(open_backend(tmp_path / "a" / f"x{ending}"), str(tmp_path / "b" / f"x{ending}"), strict=True) == ()
+    assert (
+        save_backend(open_backend(tmp_path / "a" / f"x{ending}"), str(tmp_path / "b" / f"x{ending}"), strict=True) == ()
+    )
     theirs, ours = contents(tmp_path / "a"), contents(tmp_path / "b")
     assert theirs.keys() == ours.keys()
     for name, content in theirs.items():
@@ -849,7 +914,9 @@ def test_voxels_cannot_lie_there(offset: float) -> None:
         read_header(bytes(raw_nifti(vox_offset=offset)))
 
 
-@pytest.mark.parametrize(("offset", "taken"), [(0.0, 352), (352.0, 352), (352.75, 352), (360.0, 360), (416.0, 416), (353.0, 353)])
+@pytest.mark.parametrize(
+    ("offset", "taken"), [(0.0, 352), (352.0, 352), (352.75, 352), (360.0, 360), (416.0, 416), (353.0, 353)]
+)
 def test_voxels_lie_where_vox_offset_says(offset: float, taken: int) -> None:
     content = raw_nifti(vox_offset=offset)
     moved = bytes(content[:352]) + b"\xee" * (taken - 352) + bytes(content[352:])

@@ -37,9 +37,7 @@ def described(descr: str = "'<i2'", order: str = "False", shape: str = "(2, 3, 4
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("swap", [False, True])
 @pytest.mark.parametrize("shape", [(7,), (3, 4), (3, 4, 5), (2, 3, 4, 5), (1, 3, 4, 5)])
-def test_what_numpy_writes_is_read(
-    tmp_path: Path, dtype: str, order: Any, swap: bool, shape: tuple[int, ...]
-) -> None:
+def test_what_numpy_writes_is_read(tmp_path: Path, dtype: str, order: Any, swap: bool, shape: tuple[int, ...]) -> None:
     array = voxels(shape, dtype)
     path = tmp_path / "a.npy"
     np.save(path, np.asarray(array.astype(array.dtype.newbyteorder("S")) if swap else array, order=order))
@@ -100,7 +98,7 @@ def test_what_is_lost_is_told() -> None:
         "description",
     }
     scaled = {d.field: d for d in losses(make("scaled").header, "x.npy")}
-    assert scaled["dtype"].after == "float32" and scaled["slope"].after is None
+    assert "stored as float32" in str(scaled["slope"]) and scaled["slope"].after is None
 
 
 def test_scaled_values_are_written_as_values(tmp_path: Path) -> None:
@@ -209,9 +207,7 @@ def test_only_our_errors_escape(data: st.DataObject) -> None:
     content = bytearray(array_file(described()))
     for _ in range(data.draw(st.integers(1, 4))):
         place = data.draw(st.integers(6, 80))
-        word = data.draw(
-            st.one_of(st.binary(min_size=1, max_size=4), st.sampled_from([b"99999", b"(", b"'", b"-"]))
-        )
+        word = data.draw(st.one_of(st.binary(min_size=1, max_size=4), st.sampled_from([b"99999", b"(", b"'", b"-"])))
         content[place : place + len(word)] = word
     content = content[: data.draw(st.one_of(st.just(len(content)), st.integers(1, len(content))))]
     try:
@@ -220,7 +216,7 @@ def test_only_our_errors_escape(data: st.DataObject) -> None:
             read(backend)
         npy.fit(backend.header, "y.npy")
     except MedImgError as error:
-        assert one_line(error)  # noqa: PT017
+        assert one_line(error)
 
 
 def test_cut_and_changed_files(tmp_path: Path) -> None:

@@ -142,9 +142,7 @@ def test_an_affine_that_is_none_is_a_warning(matrix: Any) -> None:
 
 
 def test_small_arrays_beside_the_image_are_ignored_and_told() -> None:
-    content = archive(
-        img=voxels((3, 4, 5), "int16"), spacing=np.ones(3), rotation=np.eye(3), name=np.array("x")
-    )
+    content = archive(img=voxels((3, 4, 5), "int16"), spacing=np.ones(3), rotation=np.eye(3), name=np.array("x"))
     header = open_backend(content, name="x.npz").header
     assert header.shape == (1, 3, 4, 5)
     assert any("name, rotation, spacing" in note for note in header.warnings)
@@ -152,13 +150,9 @@ def test_small_arrays_beside_the_image_are_ignored_and_told() -> None:
 
 def test_several_images_are_refused_by_name() -> None:
     with pytest.raises(FormatError, match="2 arrays that could be the image: image, label") as caught:
-        open_backend(
-            archive(image=voxels((3, 4, 5), "int16"), label=voxels((3, 4, 5), "uint8")), name="x.npz"
-        )
+        open_backend(archive(image=voxels((3, 4, 5), "int16"), label=voxels((3, 4, 5), "uint8")), name="x.npz")
     assert one_line(caught.value)
-    named = open_backend(
-        archive(data=voxels((3, 4, 5), "int16"), label=voxels((3, 4, 5), "uint8")), name="x.npz"
-    )
+    named = open_backend(archive(data=voxels((3, 4, 5), "int16"), label=voxels((3, 4, 5), "uint8")), name="x.npz")
     assert named.header.dtype == "int16" and any("label" in note for note in named.header.warnings)
 
 
@@ -227,9 +221,7 @@ def test_a_bomb_is_refused_before_it_is_inflated() -> None:
         open_backend(file.getvalue(), name="x.npz")
     content = bytearray(file.getvalue())
     entry = content.index(b"PK\x01\x02")
-    content[entry + 20 : entry + 28] = struct.pack(
-        "<2I", struct.unpack_from("<I", content, entry + 20)[0], 0xFFFFFFF0
-    )
+    content[entry + 20 : entry + 28] = struct.pack("<2I", struct.unpack_from("<I", content, entry + 20)[0], 0xFFFFFFF0)
     with pytest.raises(FormatError):
         read(open_backend(bytes(content), name="x.npz"))
     assert tracemalloc.get_traced_memory()[1] < 1 << 24
@@ -284,15 +276,13 @@ def test_mutated_archives_raise_only_our_errors() -> None:
         for _ in range(400):
             content = bytearray(file)
             for _ in range(chance.randint(1, 3)):
-                content[chance.choice(chance.choice((front, back)))] = chance.choice(
-                    (0, 1, 0x7F, 0x80, 0xFF, 8, 12)
-                )
+                content[chance.choice(chance.choice((front, back)))] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, 8, 12))
             try:
                 backend = open_backend(bytes(content), name="x.npz", format="npz")
                 if backend.header.data_bytes < 1 << 20:
                     read(backend)
             except MedImgError as error:
-                assert one_line(error)  # noqa: PT017
+                assert one_line(error)
 
 
 @pytest.mark.parametrize("level", [None, 4])
@@ -317,9 +307,7 @@ def test_our_header_of_another_kind_is_ignored() -> None:
 
 def test_history_and_types_of_metadata_survive(tmp_path: Path) -> None:
     metadata = {"a": 1, "b": [1, "x", None], "c": {"d": 1.5}, "e": True, "f": "\u4e2d\n"}
-    header = Header(
-        shape=(1, 2, 3, 4), dtype="uint8", affine=affine(), metadata=metadata, history=({"name": "x"},)
-    )
+    header = Header(shape=(1, 2, 3, 4), dtype="uint8", affine=affine(), metadata=metadata, history=({"name": "x"},))
     save_backend(ArrayBackend(voxels((1, 2, 3, 4), "uint8"), header), str(tmp_path / "a.npz"))
     found = open_backend(str(tmp_path / "a.npz")).header
     assert dict(found.metadata) == metadata and found.history == header.history

@@ -34,9 +34,7 @@ from tests.helpers import contents, make, one_line
 SHAPE = (5, 4, 3)
 
 
-def moved(
-    axes: tuple[tuple[int, int], ...] = ((0, 1), (1, 1), (2, 1)), shape: tuple[int, int, int] = SHAPE
-) -> Moved:
+def moved(axes: tuple[tuple[int, int], ...] = ((0, 1), (1, 1), (2, 1)), shape: tuple[int, int, int] = SHAPE) -> Moved:
     """Return a move that keeps all voxels."""
     spans = [range(shape[old]) if sign > 0 else range(shape[old] - 1, -1, -1) for old, sign in axes]
     return Moved(axes, tuple(spans), shape)
@@ -139,9 +137,7 @@ def test_one_volume_of_a_diffusion_image_has_no_table_in_nifti(tmp_path: Path) -
 
 
 @given(st.lists(st.tuples(*[st.floats(-1, 1, allow_subnormal=False)] * 3), min_size=4, max_size=6), st.data())
-def test_printed_tables_come_back_exactly(
-    vectors: list[tuple[float, float, float]], data: st.DataObject
-) -> None:
+def test_printed_tables_come_back_exactly(vectors: list[tuple[float, float, float]], data: st.DataObject) -> None:
     bvals = tuple(data.draw(st.floats(0, 1e5, allow_subnormal=False)) for _ in vectors)
     gradients = Gradients(bvals, tuple(vectors))
     header = make("diffusion").header.replace(gradients=gradients)
@@ -163,20 +159,11 @@ def test_moves_are_found_from_the_map(to: str) -> None:
 def test_crops_steps_pads_and_resampling_are_found() -> None:
     crop = moved_axes(AffineMatrix([[2, 0, 0, 1], [0, 1, 0, 0], [0, 0, -1, 2]]), SHAPE, (2, 4, 2))
     assert crop.positions == (range(1, 5, 2), range(4), range(2, 0, -1))
-    assert (
-        moved_axes(AffineMatrix([[1, 0, 0, -1], [0, 1, 0, 0], [0, 0, 1, 0]]), SHAPE, (6, 4, 3)).positions[0]
-        is None
-    )
-    assert (
-        moved_axes(AffineMatrix([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1]]), SHAPE, SHAPE).positions[2]
-        is None
-    )
+    assert moved_axes(AffineMatrix([[1, 0, 0, -1], [0, 1, 0, 0], [0, 0, 1, 0]]), SHAPE, (6, 4, 3)).positions[0] is None
+    assert moved_axes(AffineMatrix([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1]]), SHAPE, SHAPE).positions[2] is None
     fine = moved_axes(AffineMatrix.from_spacing((1, 1, 0.5)), SHAPE, (5, 4, 6))
     assert fine.positions[2] is None and fine.axes == moved().axes
-    assert (
-        moved_axes(AffineMatrix.from_spacing((1, 1, 1), origin=(0, 0, 0.4)), SHAPE, SHAPE).positions[2]
-        is None
-    )
+    assert moved_axes(AffineMatrix.from_spacing((1, 1, 1), origin=(0, 0, 0.4)), SHAPE, SHAPE).positions[2] is None
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_a_file_appears_when_it_is_complete(tmp_path: Path, way: str) -> None:
 
 
 def test_nothing_appears_after_an_error(tmp_path: Path, way: str) -> None:
-    with pytest.raises(KeyboardInterrupt), AtomicGroup() as group:  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), AtomicGroup() as group:
         group.create(str(tmp_path / "x.img")).write(b"half")
         group.create(str(tmp_path / "x.hdr")).write(b"half")
         raise KeyboardInterrupt
@@ -84,7 +84,7 @@ def test_nothing_appears_after_an_error(tmp_path: Path, way: str) -> None:
 
 def test_the_old_file_stays_after_an_error(tmp_path: Path, way: str) -> None:
     put(tmp_path / "x.nii", b"old file")
-    with pytest.raises(ZeroDivisionError), AtomicGroup(force=True) as group:  # noqa: PT012
+    with pytest.raises(ZeroDivisionError), AtomicGroup(force=True) as group:
         group.create(str(tmp_path / "x.nii")).write(b"new")
         raise ZeroDivisionError
     assert contents(tmp_path) == {"x.nii": b"old file"}
@@ -292,7 +292,7 @@ def test_of_two_writers_one_wins_and_one_is_told(tmp_path: Path, way: str) -> No
 
 
 def test_a_name_taken_meanwhile_is_not_replaced(tmp_path: Path, way: str) -> None:
-    with pytest.raises(StorageError, match="already exists"), AtomicGroup() as group:  # noqa: PT012
+    with pytest.raises(StorageError, match="already exists"), AtomicGroup() as group:
         group.create(str(tmp_path / "x.nii")).write(b"mine")
         (tmp_path / "x.nii").write_bytes(b"theirs")
     assert contents(tmp_path) == {"x.nii": b"theirs"}
@@ -328,7 +328,7 @@ def test_groups_appear_in_the_order_of_creation(tmp_path: Path, way: str, monkey
 
 def test_a_group_refuses_before_it_writes(tmp_path: Path, way: str) -> None:
     put(tmp_path / "x.hdr", b"old file")
-    with pytest.raises(StorageError, match=r"x\.hdr: already exists"), AtomicGroup() as group:  # noqa: PT012
+    with pytest.raises(StorageError, match=r"x\.hdr: already exists"), AtomicGroup() as group:
         group.create(str(tmp_path / "x.img"))
         group.create(str(tmp_path / "x.hdr"))
     assert contents(tmp_path) == {"x.hdr": b"old file"}
@@ -345,7 +345,7 @@ def test_a_group_that_cannot_be_published_leaves_nothing_new_half(
     def fail(self: StagedFile) -> None:
         raise StorageError("cannot be written: injected", path=self.path)
 
-    with pytest.raises(StorageError, match="injected"), AtomicGroup(force=force) as group:  # noqa: PT012
+    with pytest.raises(StorageError, match="injected"), AtomicGroup(force=force) as group:
         for name in ("x.img", "x.hdr"):
             group.create(str(tmp_path / name)).write(b"new " + name.encode())
         monkeypatch.setattr(group.files[1], "publish", lambda: fail(group.files[1]), raising=False)

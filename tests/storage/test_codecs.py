@@ -15,7 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medimg_cli.errors import FormatError, MissingExtraError, UnsupportedError
-from medimg_cli.storage.codecs import CODECS, _ZlibDecoder, codec_of_magic, max_ratio, open_decoder, zstd_module
+from medimg_cli.storage.codecs import (
+    CODECS,
+    _ZlibDecoder,
+    codec_of_magic,
+    max_ratio,
+    open_decoder,
+    zstd_module,
+)
 
 TEXT_DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64")
 

@@ -34,7 +34,11 @@ LARGE = voxels(3 * BLOCK + 12_345)
 
 
 def packed(
-    data: bytes, compression: str | None, level: int | None = None, threads: int | None = None, pieces: list[int] | None = None
+    data: bytes,
+    compression: str | None,
+    level: int | None = None,
+    threads: int | None = None,
+    pieces: list[int] | None = None,
 ) -> bytes:
     """Push data through a sink, in pieces of the given sizes over and over."""
     out: list[bytes] = []
@@ -67,7 +71,9 @@ def test_plain_output_is_the_input() -> None:
     assert packed(LARGE, None, pieces=[1000, 7]) == LARGE
 
 
-@pytest.mark.parametrize(("compression", "level"), [(name, level) for name, levels in LEVELS.items() for level in levels])
+@pytest.mark.parametrize(
+    ("compression", "level"), [(name, level) for name, levels in LEVELS.items() for level in levels]
+)
 def test_every_level_is_read_by_the_reference(compression: str, level: int) -> None:
     data = LARGE if level < 7 and compression in ("gzip", "zlib") else LARGE[: BLOCK + 99 if level < 10 else 99_999]
     assert unpacked(packed(data, compression, level), compression) == data
@@ -87,7 +93,13 @@ def test_bytes_do_not_depend_on_threads_or_chunking(compression: str, level: int
     for threads in (2, 3, 8, None):
         assert packed(LARGE, compression, level, threads) == once
     chance = random.Random(level)
-    for pieces in ([1 << 20], [777], [BLOCK], [BLOCK - 1, 1], [chance.randrange(1, 200_000) for _ in range(30)]):
+    for pieces in (
+        [1 << 20],
+        [777],
+        [BLOCK],
+        [BLOCK - 1, 1],
+        [chance.randrange(1, 200_000) for _ in range(30)],
+    ):
         assert packed(LARGE, compression, level, threads=2, pieces=pieces) == once
 
 
@@ -107,7 +119,8 @@ def test_default_levels_are_fast_and_close() -> None:
 
 
 @pytest.mark.parametrize(
-    ("compression", "level"), [("gzip", 10), ("gzip", -1), ("zlib", 10), ("bzip2", 10), ("zstd", 23), ("zstd", -5)]
+    ("compression", "level"),
+    [("gzip", 10), ("gzip", -1), ("zlib", 10), ("bzip2", 10), ("zstd", 23), ("zstd", -5)],
 )
 def test_levels_out_of_range_are_named(compression: str, level: int) -> None:
     with pytest.raises(UsageError, match=f"level {level} is not between"):

@@ -30,7 +30,14 @@ from medimg_cli.storage import encoded
 from medimg_cli.storage import source as storage
 from medimg_cli.storage.codecs import open_decoder, zstd_module
 from medimg_cli.storage.encoded import EncodedSource
-from medimg_cli.storage.source import CHUNK, ByteSource, FileObjectSource, MemorySource, PathSource, open_source
+from medimg_cli.storage.source import (
+    CHUNK,
+    ByteSource,
+    FileObjectSource,
+    MemorySource,
+    PathSource,
+    open_source,
+)
 
 
 def noise(size: int) -> bytes:
@@ -273,7 +280,9 @@ def test_detached_data_stay_in_their_folder(tmp_path: Path, name: str) -> None:
     assert "\0" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["data.raw", "./data.raw", "sub/data.raw", "sub\\data.raw", "..data.raw", "12:30:00.raw"])
+@pytest.mark.parametrize(
+    "name", ["data.raw", "./data.raw", "sub/data.raw", "sub\\data.raw", "..data.raw", "12:30:00.raw"]
+)
 def test_detached_data_in_the_folder_or_below(tmp_path: Path, name: str) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "head.nhdr").write_bytes(b"head")
@@ -306,7 +315,10 @@ def test_detached_data_are_regular_files(tmp_path: Path) -> None:
             source.sibling(name)
 
 
-@pytest.mark.parametrize("source", [MemorySource(DATA), FileObjectSource(io.BytesIO(DATA), "x"), EncodedSource(MemorySource(DATA), "gzip")])
+@pytest.mark.parametrize(
+    "source",
+    [MemorySource(DATA), FileObjectSource(io.BytesIO(DATA), "x"), EncodedSource(MemorySource(DATA), "gzip")],
+)
 def test_bytes_have_no_folder(source: ByteSource) -> None:
     with pytest.raises(FormatError, match="folder"):
         source.sibling("data.raw")
@@ -350,7 +362,9 @@ def test_a_file_object_that_fails_is_named() -> None:
         open_source(stream, name="x.nii")
 
 
-def test_streams_larger_than_memory_allows_go_to_an_unlinked_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_streams_larger_than_memory_allows_go_to_an_unlinked_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(storage, "SPOOL_MEMORY", 1000)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     source = open_source(Unseekable(DATA), name="stream")
@@ -559,7 +573,17 @@ def damaged(codec: str, content: bytes) -> EncodedSource:
 def test_truncated_streams_are_refused(codec: str) -> None:
     """Cut anywhere: all that is there may come, but the end is never taken for good."""
     content = ENCODERS[codec](DATA)
-    for length in [0, 1, 5, 9, 17, *range(20, len(content), 509), len(content) - 9, len(content) - 4, len(content) - 1]:
+    for length in [
+        0,
+        1,
+        5,
+        9,
+        17,
+        *range(20, len(content), 509),
+        len(content) - 9,
+        len(content) - 4,
+        len(content) - 1,
+    ]:
         with pytest.raises(FormatError, match=r"x\.bin: its"):
             streamed(damaged(codec, content[:length]))
         got = b""
@@ -575,7 +599,7 @@ def test_corrupt_streams_are_refused(codec: str) -> None:
     """A flipped bit is found: by the decoder or by the checksum, before the pass ends."""
     content = ENCODERS[codec](DATA)
     found = 0
-    places = [*range(0, 30), *range(30, len(content), 331), *range(len(content) - 8, len(content))]
+    places = [*range(30), *range(30, len(content), 331), *range(len(content) - 8, len(content))]
     for place in places:
         broken = bytearray(content)
         broken[place] ^= 1 << place % 8
@@ -675,7 +699,11 @@ def test_a_link_out_of_the_folder_is_not_followed_but_one_into_a_store_is(tmp_pa
     (store / "key").write_bytes(b"voxels")
     (folder / "own.raw").write_bytes(b"own")
     (folder / "x.nhdr").write_bytes(b"header")
-    for name, goal in (("out.raw", "../secret.raw"), ("kept.raw", "../.git/annex/objects/key"), ("in.raw", "own.raw")):
+    for name, goal in (
+        ("out.raw", "../secret.raw"),
+        ("kept.raw", "../.git/annex/objects/key"),
+        ("in.raw", "own.raw"),
+    ):
         (folder / name).symlink_to(goal)
     source = PathSource(str(folder / "x.nhdr"))
     with pytest.raises(FormatError, match="link out of its own folder"):

@@ -61,7 +61,11 @@ def any_layout(draw: st.DrawFn) -> Layout:
 
 
 def spans(draw: st.DrawFn, size: int) -> range:
-    first, last, step = draw(st.integers(0, size - 1)), draw(st.integers(0, size - 1)), draw(st.integers(1, 3))
+    first, last, step = (
+        draw(st.integers(0, size - 1)),
+        draw(st.integers(0, size - 1)),
+        draw(st.integers(1, 3)),
+    )
     return range(first, last + 1, step) if first <= last else range(first, last - 1, -step)
 
 
@@ -108,7 +112,11 @@ def test_merging_channels_keeps_their_places(layout: Layout) -> None:
 def test_same_order_means_same_bytes(layout: Layout, data: st.DataObject) -> None:
     order = data.draw(st.permutations(range(3 + len(layout.channels))))
     other = Layout.packed(
-        layout.shape, layout.dtype, byte_order=layout.byte_order, order=order, channels=[n for n, _ in layout.channels]
+        layout.shape,
+        layout.dtype,
+        byte_order=layout.byte_order,
+        order=order,
+        channels=[n for n, _ in layout.channels],
     )
     values = np.arange(prod(layout.shape)).astype(layout.dtype).reshape(layout.shape)
     same_bytes = laid_out(values, layout) == laid_out(values, other)
@@ -167,8 +175,17 @@ def test_span_is_exact(layout: Layout, data: st.DataObject) -> None:
     viewed = stored.view(range(layout.shape[0]), axes)
     assert viewed is not None
     numbers = np.arange(prod(layout.shape)).reshape(layout.shape)
-    memory = np.frombuffer(laid_out(numbers, layout._replace(dtype="int64", strides=_times8(layout), channels=tuple(
-        (n, s * 8 // layout.itemsize) for n, s in layout.channels))), f"{'<' if layout.byte_order == 'little' else '>'}i8")
+    memory = np.frombuffer(
+        laid_out(
+            numbers,
+            layout._replace(
+                dtype="int64",
+                strides=_times8(layout),
+                channels=tuple((n, s * 8 // layout.itemsize) for n, s in layout.channels),
+            ),
+        ),
+        f"{'<' if layout.byte_order == 'little' else '>'}i8",
+    )
     where = np.empty(memory.size, int)
     where[memory] = np.arange(memory.size)
     taken = where[as_numpy(numbers, range(layout.shape[0]), axes)]

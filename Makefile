@@ -16,6 +16,7 @@ test:  ## Run the test suite (slow tests: make test ARGS="-m slow")
 
 lint:  ## Check style and formatting of the code
 	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check --quiet .
 
 types:  ## Check types
 	$(PYTHON) -m mypy

@@ -501,7 +501,10 @@ def _plain(axes: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
 
 
 def _close(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
-    return len(a) == len(b) and all(abs(x - y) <= 1e-5 * max(1.0, abs(x)) for x, y in zip(a, b, strict=True))
+    return len(a) == len(b) and all(
+        x == y or (x != x and y != y) or abs(x - y) <= 1e-5 * max(1.0, abs(x)) < float("inf")
+        for x, y in zip(a, b, strict=True)
+    )
 
 
 def _steps(count: int) -> str:

@@ -393,13 +393,14 @@ def _range(size: int, drawn: tuple[int, int, int]) -> range:
 def test_chains_of_views_are_those_of_numpy(chain: list[Any], form: str, kind: str) -> None:
     image = make(kind)
     folder = Path()
-    backend: Backend = {
+    forms: dict[str, Callable[[], Backend]] = {
         "array": lambda: image,
         "stored": lambda: stored(image, packed(image, folder)),
         "interleaved": lambda: stored(image, packed(image, folder, (4, 3, 0, 1, 2))),
         "frames": lambda: frames(image, 3),
         "plain view": lambda: viewed(image),
-    }[form]()
+    }
+    backend = forms[form]()
     values = image.array
     for channels, order, cuts in chain:
         shape = backend.header.shape

@@ -47,7 +47,7 @@ def reoriented(before: Header, to: tuple[str, str, str]) -> Header:
 
 def test_fields_go_by_name() -> None:
     with pytest.raises(TypeError):
-        Header(SHAPE, "int16", AffineMatrix())  # type: ignore[misc]
+        Header(SHAPE, "int16", AffineMatrix())  # type: ignore[misc, call-arg]
     with pytest.raises(TypeError):
         header(colour="red")
 
@@ -358,3 +358,12 @@ def test_geometry_is_compared_in_millimetres_at_the_corners() -> None:
 def test_gradients_of_other_number_differ() -> None:
     a, b = Gradients((0.0, 1.0), ((0, 0, 1),) * 2), Gradients((0.0,), ((0, 0, 1),))
     assert differences(header(gradients=a), header(gradients=b)) != ()
+
+
+def test_numbers_that_are_none_or_infinite_are_the_same_as_themselves() -> None:
+    """A NIfTI file with NaN in intent_p1 could not be written: its header "did not read back"."""
+    nan, inf = float("nan"), float("inf")
+    before = header(intent_params=(nan, inf, 0.0))
+    assert not differences(before, before.replace(intent_params=(float("nan"), inf, 0.0)))
+    for other in ((nan, -inf, 0.0), (nan, 1.0, 0.0), (1.0, inf, 0.0), (nan, inf, nan)):
+        assert differences(before, before.replace(intent_params=other))

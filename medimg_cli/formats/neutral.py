@@ -94,6 +94,8 @@ def _gradients(value: Any, header: Header) -> Gradients | None:
     bvecs = tuple((x, y, z) for x, y, z in map(_numbers, value["bvecs"]))
     if len(bvals) != header.channels or len(bvecs) != header.channels:
         raise ValueError
+    if not all(isfinite(number) for row in (bvals, *bvecs) for number in row):
+        raise ValueError
     return Gradients(bvals, bvecs)
 
 

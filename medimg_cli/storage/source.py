@@ -327,7 +327,7 @@ class PathSource:
             or (":" in parts[0] and (len(parts) > 1 or os.name == "nt"))
         ):
             raise FormatError(
-                f"names a data file outside its own folder: {name!r}", path=self.name, hint="refused for safety"
+                f"names a data file outside its own folder: {name[:80]!r}", path=self.name, hint="refused for safety"
             )
         folder = os.path.dirname(self._path)
         path = os.path.join(folder, *parts)

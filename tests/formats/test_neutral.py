@@ -42,6 +42,8 @@ def test_facts_come_back_through_json(kind: str) -> None:
         ("intent", ["x"]),
         ("intent_params", "abc"),
         ("intent_params", [None]),
+        ("gradients", {"bvals": [0.0, 1.0], "bvecs": [[0, 0, float("inf")], [0, 0, 1]]}),
+        ("gradients", {"bvals": [0.0, float("nan")], "bvecs": [[0, 0, 1], [0, 0, 1]]}),
         ("description", 5),
         ("gradients", {"bvals": [1.0, 2.0]}),
         ("gradients", {"bvals": [1.0], "bvecs": [[1, 0, 0]]}),

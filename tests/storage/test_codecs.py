@@ -87,8 +87,9 @@ def test_streams_decode_in_any_chunking(codec: str, pieces: int, most: int) -> N
 def test_streams_end_where_they_say(codec: str) -> None:
     """What follows the end mark is handed back, all of it."""
     data = payload(2000)
+    packed = encode(codec, data)
     decoder = open_decoder(codec)
-    out = decoder.decompress(encode(codec, data) + b"what follows", 1 << 20)
+    out = decoder.decompress(packed + b"what follows", 1 << 20)
     while not decoder.eof:
         out += decoder.decompress(b"", 1 << 20)
     assert (out, decoder.unused_data) == (data, b"what follows")
@@ -97,8 +98,8 @@ def test_streams_end_where_they_say(codec: str) -> None:
 @pytest.mark.parametrize("codec", STREAMS)
 def test_output_is_bounded(codec: str) -> None:
     """One call never gives more than asked for, however well the data are compressed."""
-    decoder = open_decoder(codec)
     packed = encode(codec, bytes(10_000_000))
+    decoder = open_decoder(codec)
     total = decoder.decompress(packed, 4096)
     for _ in range(5):
         piece = decoder.decompress(b"", 4096)

@@ -670,6 +670,7 @@ def test_zlib_has_one_stream() -> None:
 
 @pytest.mark.parametrize("codec", ENCODERS)
 def test_what_is_no_stream_is_refused(codec: str) -> None:
+    ENCODERS[codec](b"")  # skips where the codec is not installed
     for content in (b"no stream at all, but text", b"\0" * 100, noise(3000)):
         source = damaged(codec, content)
         with pytest.raises(FormatError):

@@ -60,7 +60,7 @@ def any_layout(draw: st.DrawFn) -> Layout:
     return Layout.packed(shape, dtype, byte_order=draw(st.sampled_from(["little", "big"])), order=order, channels=sizes)
 
 
-def spans(draw: st.DrawFn, size: int) -> range:
+def spans(draw: Any, size: int) -> range:
     first, last, step = (
         draw(st.integers(0, size - 1)),
         draw(st.integers(0, size - 1)),

@@ -272,6 +272,10 @@ def _forms(
             warnings.append(f"{name}_code {code} is unknown")
     if sum(q * q for q in fields["quatern"]) > 1.001 and qform is not None:
         warnings.append("the quaternion of the qform is longer than 1 and was normalised")
+    if sform is not None and qform is not None and not sform.is_singular:
+        apart = sform.mm_shift(qform, [max(size, 1) for size in fields["dim"][1:4]])
+        if apart > 0.1:
+            warnings.append(f"sform and qform are {apart:.3g} mm apart, the sform is used")
     if sform is not None and not sform.is_singular:
         return sform, qform, "sform", sform
     if qform is not None and not qform.is_singular:

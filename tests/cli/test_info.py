@@ -86,7 +86,9 @@ def test_several_images_have_a_line_each(medimg: Run, images: dict[str, Any]) ->
     assert [line.split()[-1] for line in lines] == ["t1.nii", "bold.nii.gz", "(failed)"]
     assert " 3 time " in lines[1] and "int16*" in lines[1]
     assert len({line.rindex(name) for line, name in zip(lines, ("t1.nii", "bold", "text"), strict=True)}) == 1
-    assert result.err.count("\n") == 1 and result.err.startswith("medimg: text.nii: ")
+    first, second = result.err.splitlines()
+    assert first.startswith("medimg: text.nii: ")
+    assert second == "medimg: bold.nii.gz: sform and qform are 8.74 mm apart, the sform is used"
 
 
 @pytest.mark.parametrize("form", ["json", "jsonl", "csv"])

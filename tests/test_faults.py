@@ -255,7 +255,7 @@ def test_killed_first_write_leaves_nothing(target: str, slow: Source, folder: Pa
     check_after_kill(outcome, signal.SIGTERM, state(folder), {}, slow.output(target))
 
 
-@pytest.mark.parametrize("target", (*TARGETS, "out.h5"))  # h5py crashed on an error in what it calls back
+@pytest.mark.parametrize("target", [*TARGETS, "out.h5"])  # h5py crashed on an error in what it calls back
 def test_file_size_limit(target: str, slow: Source, small: Source, folder: Path) -> None:
     """``RLIMIT_FSIZE`` in mid-write: exit code 2, one line, the old output byte for byte, nothing else."""
     old = put_old(folder, target, small)

@@ -319,7 +319,7 @@ def test_bad_content(content: str, message: str, tmp_path: Path) -> None:
     shown = str(caught.value)
     assert shown.isprintable() and len(shown) < 300
     path = tmp_path / "table"
-    path.write_text(content)
+    path.write_text(content, encoding="utf-8")
     with pytest.raises(FormatError, match="table: "):
         LabelTable.read(path)
 

@@ -131,7 +131,7 @@ def _set_geometry(fields: Fields, header: Header, old: Header | None) -> None:
             sform_code = qform_code = 0  # orientation is unknown and nothing turned: it stays unknown
         elif unknown:  # what was made up stays apart from what a scanner said: code 2, "aligned"
             sform, sform_code, qform = header.affine, 2, None
-        elif header.qform is None and _off_as_qform(header.affine) > 1e-3:
+        elif header.qform is None and _off_as_qform(header.affine) > 0.01:
             sform, sform_code = header.affine, sform_code or 1
         else:
             sform, sform_code = header.affine, sform_code or 1

@@ -153,15 +153,15 @@ def _target(task: Task) -> Iterator[str]:
     import sys
     import tempfile
 
-    suffix = task.suffix or ".nii"
-    if split_suffix("x" + suffix)[1] in (".hdr", ".img", ".mhd", ".nhdr", ".mih"):
+    name = _target_name(task)
+    if split_suffix(name)[1] in (".hdr", ".img", ".mhd", ".nhdr", ".mih"):
         raise UsageError(
-            f"{suffix} is two files, standard output is one stream", hint="give --suffix .nii, .mha, .nrrd"
+            f"{task.suffix} is two files, standard output is one stream", hint="give --suffix .nii, .mha, .nrrd"
         )
     if sys.stdout.isatty():
         raise UsageError("standard output is a terminal, an image is no text", hint="redirect it: > FILE, or | COMMAND")
     with tempfile.TemporaryDirectory(prefix="medimg-") as folder:
-        path = os.path.join(folder, "stdout" + suffix)
+        path = os.path.join(folder, name)
         yield path
         with open(path, "rb") as file:
             while chunk := file.read(1 << 20):

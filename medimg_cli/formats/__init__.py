@@ -232,7 +232,8 @@ def open_backend(source: object, *, format: str | None = None, name: str | None 
     StorageError
         If it cannot be read.
     """
-    _refuse_folder(source)
+    if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
+        return _open_folder(os.fsdecode(os.fspath(source)))
     raw = open_source(source, name=name)
     try:
         return _open(raw, format, name or raw.name)
@@ -240,19 +241,13 @@ def open_backend(source: object, *, format: str | None = None, name: str | None 
         raise error.at(raw.name) from None
 
 
-def _refuse_folder(source: object) -> None:
-    """Name what a folder is that cannot be read yet."""
-    if not isinstance(source, (str, os.PathLike)) or not os.path.isdir(source):
-        return
-    path = os.fsdecode(os.fspath(source))
-    inside = set(os.listdir(path))
-    if path.rstrip("/").lower().endswith(".zarr") or inside & {"zarr.json", ".zgroup", ".zattrs", ".zarray"}:
-        raise UnsupportedError(find_format("zarr").planned, path=path)
-    for name in sorted(inside)[:20]:
-        file = os.path.join(path, name)
-        if os.path.isfile(file) and _matches(find_format("dicom"), open_source(file).head(HEAD)):
-            raise UnsupportedError(f"a folder of DICOM files: {find_format('dicom').planned}", path=path)
-    raise UnsupportedError("is a folder, not an image", path=path, hint="name its files, or info --recursive")
+def _open_folder(path: str) -> Backend:
+    from medimg_cli.formats.folders import open_folder
+
+    try:
+        return open_folder(path)
+    except MedImgError as error:
+        raise error.at(path) from None
 
 
 def _open(raw: ByteSource, format: str | None, name: str) -> Backend:

@@ -1,0 +1,91 @@
+"""Folders that are one image: stores of chunks, and series of slices.
+
+One row each in `FOLDERS`, asked in order. Its module has ``open_folder(path) -> Backend``, which reads headers and
+no voxels.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
+
+from medimg_cli.errors import MissingExtraError, UnsupportedError
+from medimg_cli.storage.source import PathSource
+
+if TYPE_CHECKING:
+    from medimg_cli.backends import Backend
+
+__all__ = ["FOLDERS", "FolderKind", "kind_of_folder", "open_folder"]
+
+
+class FolderKind(NamedTuple):
+    """One kind of folder.
+
+    Parameters
+    ----------
+    name : str
+        Of its row in ``FORMATS``.
+    accepts : callable
+        (path, names of what is inside) -> whether the folder is one.
+    module : str
+        Imported when such a folder is met.
+    extra : str
+        The extra to install for it; "" where the core has all.
+    """
+
+    name: str
+    accepts: Callable[[str, Sequence[str]], bool]
+    module: str
+    extra: str = ""
+
+
+#: Files of a folder that are looked into before it is said to hold no series.
+_LOOKED_AT = 20
+
+
+def _is_zarr(path: str, names: Sequence[str]) -> bool:
+    marked = {"zarr.json", ".zgroup", ".zattrs", ".zarray"}.intersection(names)
+    return bool(marked) or path.rstrip("/").lower().endswith(".zarr")
+
+
+def _is_dicom(path: str, names: Sequence[str]) -> bool:
+    files = [file for file in (os.path.join(path, name) for name in names) if os.path.isfile(file)]
+    return any(PathSource(file).head(132)[128:] == b"DICM" for file in files[:_LOOKED_AT])
+
+
+FOLDERS: tuple[FolderKind, ...] = (
+    FolderKind("zarr", _is_zarr, "medimg_cli.formats.zarr", "zarr"),
+    FolderKind("dicom", _is_dicom, "medimg_cli.formats.dicom"),
+)
+"""All kinds of folders; to add one, write its module and give it a row."""
+
+
+def kind_of_folder(path: str) -> FolderKind | None:
+    """Return what kind of image a folder is, None where it is none."""
+    names = sorted(os.listdir(path))
+    return next((kind for kind in FOLDERS if kind.accepts(path, names)), None)
+
+
+def open_folder(path: str) -> Backend:
+    """Open a folder that is one image: read its headers, none of its voxels.
+
+    Raises
+    ------
+    UnsupportedError
+        If it is a folder of something else.
+    MissingExtraError
+        If a library that its kind needs is not installed.
+    """
+    kind = kind_of_folder(path)
+    if kind is None:
+        raise UnsupportedError("is a folder, not an image", path=path, hint="name its files, or info --recursive")
+    try:
+        module = import_module(kind.module)
+    except ImportError as error:
+        extra = f"[{kind.extra}]" if kind.extra else ""
+        hint = f"pip install 'medimg-cli{extra}'"
+        raise MissingExtraError(f"a {kind.name} folder needs {error.name or 'a library'}", path=path, hint=hint) from None
+    backend: Backend = module.open_folder(path)
+    return backend

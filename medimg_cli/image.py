@@ -15,16 +15,15 @@ from medimg_cli.backends import with_header
 from medimg_cli.errors import UnsupportedError, UsageError
 from medimg_cli.labels import LabelTable
 from medimg_cli.members import Metadata
-from medimg_cli.operations.protocol import apply
+from medimg_cli.operated import Operated
 from medimg_cli.sources import Options, open_any
 from medimg_cli.sources.arrays import same_tensor
 from medimg_cli.sources.placing import placed_by, promise_of
 from medimg_cli.sources.readers import settled
-from medimg_cli.voxels import Voxels, in_memory
+from medimg_cli.voxels import in_memory
 
 if TYPE_CHECKING:
     from medimg_cli.header import Difference
-    from medimg_cli.operations.protocol import Request
 
 __all__ = ["Image", "LabelMap", "LossWarning", "ScalarImage"]
 
@@ -33,7 +32,7 @@ class LossWarning(UserWarning):
     """Something of an image did not fit into the file that it was saved to."""
 
 
-class Image(Voxels):
+class Image(Operated):
     """A medical image: (C, I, J, K) voxels, and where they lie in RAS+ mm.
 
     Parameters
@@ -212,11 +211,6 @@ class Image(Voxels):
         known = promise_of(self._backend) is None
         return "label" if known and self.header.intent == "label" else "intensity"
 
-    @property
-    def applied_transforms(self) -> list[dict[str, Any]]:
-        """Steps applied so far, oldest first, as plain values."""
-        return list(self.header.history)
-
     # -- index and attribute
 
     def __getitem__(self, item: Any) -> Any:
@@ -258,89 +252,6 @@ class Image(Voxels):
             super().__setattr__(name, value)
         else:
             self.metadata[name] = value
-
-    # -- operations
-
-    def apply(self, operation: Request) -> Self:
-        """Return the image that an operation makes of this one, lazily, the operation added to its history.
-
-        An operation on intensities leaves a label map as it is.
-
-        Parameters
-        ----------
-        operation : Operation
-            See :mod:`medimg_cli.operations`.
-
-        Raises
-        ------
-        MedImgError
-            If it makes no sense for this image, or would lose something that nobody allowed it to lose.
-        """
-        with self._lock:
-            backend = settled(self._backend)
-            untouched = getattr(operation, "intensity", False) and self.type == "label"
-            return self._derived(backend if untouched else apply(operation, backend))
-
-    def reorient(self, codes: str | Sequence[str]) -> Self:
-        """Return the image with its axes permuted and flipped to run to letters such as "RAS"; lossless."""
-        from medimg_cli.operations.reorient import Reorient
-
-        return self.apply(Reorient(codes))
-
-    def flip(self, axes: int | str | Sequence[int | str]) -> Self:
-        """Return the image with voxel axes (0, 1, 2, or directions such as "L") running the other way.
-
-        No voxel moves in the world: the affine follows.
-        """
-        from medimg_cli.operations.flip import Flip
-
-        return self.apply(Flip(axes))
-
-    def crop(self, amounts: int | Sequence[Sequence[int]]) -> Self:
-        """Return the image without some voxels at its ends: an int, or ((lo, hi), (lo, hi), (lo, hi))."""
-        from medimg_cli.operations.crop import Crop
-
-        return self.apply(Crop(amounts))
-
-    def pad(
-        self, amounts: int | Sequence[Sequence[int]], *, mode: str = "constant", value: float | None = None
-    ) -> Self:
-        """Return the image with voxels added at its ends; see :class:`~medimg_cli.operations.pad.Pad`."""
-        from medimg_cli.operations.pad import Pad
-
-        return self.apply(Pad(amounts, mode=mode, value=value))
-
-    def crop_or_pad(self, shape: int | Sequence[int], *, mode: str = "constant", value: float | None = None) -> Self:
-        """Return the image cropped or padded about its centre to a spatial shape."""
-        from medimg_cli.operations.crop import CropOrPad
-
-        return self.apply(CropOrPad(shape, mode=mode, value=value))
-
-    def cast(self, dtype: Any, *, round: bool = False, clip: bool = False, rescale: Any = None) -> Self:
-        """Return the image with its values stored in another dtype, as `operations.cast.Cast` says.
-
-        Raises
-        ------
-        CastError
-            If a value would change in a way that no option allows.
-        """
-        from medimg_cli.operations.cast import Cast
-
-        result = self.apply(Cast(dtype, round=round, clip=clip, rescale=rescale))
-        result._storage = None  # the type was asked for: saving does not go back to another
-        return result
-
-    def rescale(self, low: float = 0.0, high: float = 1.0, *, source: tuple[float, float] | None = None) -> Self:
-        """Return the image with its range of values mapped to another, as floats."""
-        from medimg_cli.operations.cast import Rescale
-
-        return self.apply(Rescale(low, high, source=source))
-
-    def clamp(self, low: float | None = None, high: float | None = None) -> Self:
-        """Return the image with its values limited to a range, in the dtype that they have."""
-        from medimg_cli.operations.cast import Clamp
-
-        return self.apply(Clamp(low, high))
 
     # -- out
 

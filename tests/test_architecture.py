@@ -32,6 +32,7 @@ ROOMS = (
         "arrays",
         "members",
         "voxels",
+        "operated",
         "image",
     ),
     *("compare", "checks", "batch", "pipeline", "facts", "cli", "__init__", "__main__"),

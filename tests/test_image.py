@@ -31,7 +31,12 @@ from tests.helpers import make, read, unlike
 from tests.operations.helpers import OBLIQUE, numbered
 from tests.strategies import affines, indices, shapes
 
-torch = pytest.importorskip("torch")
+try:
+    import torch
+except ImportError:  # everything that needs no tensor works without it
+    torch = None  # type: ignore[assignment]
+
+needs_torch = pytest.mark.skipif(torch is None, reason="torch is not installed")
 
 SHAPE = (2, 5, 4, 3)
 
@@ -89,7 +94,7 @@ def test_header_facts_need_no_numpy(path: Path) -> None:
 
 
 def test_bounds_and_centre() -> None:
-    image = mi.ScalarImage(torch.rand(1, 3, 4, 1), affine=AffineMatrix.from_spacing((2, 2, 5)))
+    image = mi.ScalarImage(np.ones((1, 3, 4, 1)), affine=AffineMatrix.from_spacing((2, 2, 5)))
     assert image.get_center() == (2.0, 3.0, 0.0)
     assert image.get_center(lps=True) == (-2.0, -3.0, 0.0)
     assert image.bounds.shape == (2, 3)
@@ -201,6 +206,7 @@ def test_a_member_is_no_metadata(key: str) -> None:
         memory(**{key: 1})
 
 
+@needs_torch
 def test_other_spellings_of_the_source(path: Path) -> None:
     tensor = torch.zeros(1, 2, 3, 4)
     assert mi.ScalarImage(path=path).path == path
@@ -244,8 +250,9 @@ def test_a_writable_view_of_a_scaled_image_is_its_data(path: Path, tmp_path: Pat
     assert np.array_equal(array, VALUES)
     assert (image.header.dtype, image.header.slope) == ("float32", None)
     array[0, 0, 0, 0] = 1000.5
-    assert image.numpy() is not None
-    assert image.data[0, 0, 0, 0] == 1000.5
+    assert image.numpy()[0, 0, 0, 0] == 1000.5
+    if torch is not None:
+        assert image.data[0, 0, 0, 0] == 1000.5
     assert mi.Image(path).numpy()[0, 0, 0, 0] == VALUES[0, 0, 0, 0]
     image.unload()
     assert (image.header.dtype, image.header.slope) == ("int16", 0.25)
@@ -277,6 +284,7 @@ def test_one_channel() -> None:
     assert not image.numpy(writeable=False, channel=0).flags.writeable
 
 
+@needs_torch
 def test_tensors_and_arrays_are_the_same_memory(path: Path) -> None:
     image = mi.ScalarImage(path)
     image.data[0] = 5
@@ -291,6 +299,7 @@ def test_tensors_and_arrays_are_the_same_memory(path: Path) -> None:
     assert np.array_equal(turned.data.numpy(), turned.numpy())
 
 
+@needs_torch
 @pytest.mark.parametrize("dtype", ["bool", "int8", "uint16", "uint32", "uint64", "float16", "complex64"])
 def test_tensors_have_the_type_of_the_values(dtype: str) -> None:
     image = mi.ScalarImage(make("plain", dtype))
@@ -298,6 +307,7 @@ def test_tensors_have_the_type_of_the_values(dtype: str) -> None:
     assert unlike(image.data.numpy(), read(make("plain", dtype))) is None
 
 
+@needs_torch
 @pytest.mark.skipif(np.dtype(np.longdouble).itemsize != 16, reason="no float128 here")
 def test_tensors_of_types_that_torch_lacks() -> None:
     image = mi.ScalarImage(np.ones((1, 2, 2, 2), np.longdouble) / 2)
@@ -314,7 +324,7 @@ def test_the_lazy_backend_is_at_hand(path: Path) -> None:
         assert (lazy.shape, lazy.dtype, lazy.header.dtype) == ((3, 6, 5, 4), np.dtype("float32"), "int16")
         assert lazy.affine == image.affine
         assert np.array_equal(lazy[1, ::-1], VALUES[1:2, ::-1])
-        assert np.array_equal(lazy.to_tensor().numpy(), VALUES)
+        assert torch is None or np.array_equal(lazy.to_tensor().numpy(), VALUES)
         assert np.array_equal(np.asarray(lazy), VALUES)
         assert lazy.read((range(1),) * 4, raw=True).dtype == "int16"
         image.numpy()
@@ -328,7 +338,7 @@ def test_new_voxels(path: Path) -> None:
     assert (image.shape, image.header.dtype, image.header.slope, image.te) == ((1, 2, 3, 4), "uint8", None, 1)
     assert (image.header.axes, image.time_spacing) == ((), None)
     assert image.affine.allclose(OBLIQUE, 1e-5)
-    image.data = torch.zeros(3, 6, 5, 4)
+    image.data = np.zeros((3, 6, 5, 4), "float32")
     assert image.dtype == np.dtype("float32")
     with pytest.raises(ValueError, match="4D"):
         image.set_data(np.zeros((2, 3, 4)))
@@ -346,11 +356,12 @@ def test_new_like(path: Path) -> None:
     same = image.new_like(data=np.zeros((1, 6, 5, 4), "uint8"))
     assert (type(same), same.te, same.affine, same.header.dtype, same.path) == (Mine, 1, image.affine, "uint8", None)
     assert same.applied_transforms == image.applied_transforms
-    other = image.new_like(data=torch.zeros(1, 2, 3, 4), affine=np.diag([3.0, 3, 3, 1]))
+    other = image.new_like(data=np.zeros((1, 2, 3, 4), "float32"), affine=np.diag([3.0, 3, 3, 1]))
     assert (other.spacing, other.applied_transforms, other.te) == ((3.0, 3.0, 3.0), [], 1)
     assert image.shape == (3, 6, 5, 4)
 
 
+@needs_torch
 def test_to_changes_the_type_in_place_and_loses_nothing() -> None:
     image = memory()
     assert image.to(torch.float64) is image
@@ -362,6 +373,7 @@ def test_to_changes_the_type_in_place_and_loses_nothing() -> None:
     assert image.to("cpu").dtype == np.dtype("float32")
 
 
+@needs_torch
 def test_images_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """No accelerator here: a tensor backend stands for voxels on another device."""
     source = numbered(dtype="float32")
@@ -405,7 +417,7 @@ def test_thirty_two_threads_read_once(path: Path, monkeypatch: pytest.MonkeyPatc
 
     def ask(number: int) -> Any:
         start.wait()
-        return image.data if number % 2 else image.numpy()
+        return image.data if torch is not None and number % 2 else image.numpy()
 
     with ThreadPoolExecutor(32) as pool:
         found = list(pool.map(ask, range(32)))
@@ -479,7 +491,8 @@ def test_indices_that_make_no_sense(index: Any) -> None:
 def test_numpy_integers_are_indices() -> None:
     image = memory()
     assert image[np.int64(1), np.uint8(2)].shape == (1, 1, 4, 3)
-    assert image[torch.tensor(1)].shape == (1, 5, 4, 3)
+    if torch is not None:
+        assert image[torch.tensor(1)].shape == (1, 5, 4, 3)
     assert [each.shape for each in image] == [(1, 5, 4, 3)] * 2
 
 
@@ -514,7 +527,7 @@ def test_a_loaded_file_is_shared_until_somebody_writes(path: Path, handed: bool)
     assert np.shares_memory(np.asarray(part), np.asarray(image)) is not handed
     image.numpy()[:] = 0
     assert np.array_equal(part.numpy(), VALUES[:, 1:-1, 1:-1, 1:-1])
-    part.data[:] = 1
+    part.numpy()[:] = 1
     assert not image.numpy().any()
     assert np.array_equal(deep.numpy()[:, 1:-1, 1:-1, 1:-1], VALUES[:, 1:-1, 1:-1, 1:-1])
 
@@ -552,6 +565,7 @@ def test_copies_of_empty_images_and_readers() -> None:
     assert (lazy.spacing, other.spacing) == ((1.0, 1.0, 1.0), (2.0, 2.0, 2.0))
 
 
+@needs_torch
 def test_images_work_in_a_data_loader(path: Path) -> None:
     from torch.utils.data import DataLoader
 
@@ -650,11 +664,11 @@ def test_a_segmentation_returns_to_the_grid_of_its_scan(path: Path, tmp_path: Pa
 
 def test_saving_returns_to_the_stored_type_where_every_value_fits(path: Path, tmp_path: Path) -> None:
     image = mi.ScalarImage(path)
-    image.data[0, 0, 0, 0] = 0.25
+    image.numpy()[0, 0, 0, 0] = 0.25
     assert image.save(tmp_path / "same.nii.gz") == ()
     same = mi.read_header(tmp_path / "same.nii.gz")
     assert (same.dtype, same.slope, same.inter, same.time_spacing, same.history) == ("int16", 0.25, -7.0, 2.5, ())
-    image.data[0, 0, 0, 0] = 0.26
+    image.numpy()[0, 0, 0, 0] = 0.26
     image.save(tmp_path / "other.nii.gz")
     other = mi.Image(tmp_path / "other.nii.gz")
     assert (other.header.dtype, other.header.scaled) == ("float32", False)
@@ -672,7 +686,7 @@ def test_saving_returns_to_the_stored_type_where_every_value_fits(path: Path, tm
 def test_a_type_that_was_asked_for_stays(path: Path, tmp_path: Path) -> None:
     image = mi.ScalarImage(path)
     image.numpy()
-    for number, asked in enumerate((image.cast("float32"), copy.copy(image).to(torch.float64))):
+    for number, asked in enumerate((image.cast("float32"), copy.copy(image).cast("float64"))):
         asked.save(tmp_path / f"{number}.nii")
         assert mi.read_header(tmp_path / f"{number}.nii").dtype == ("float32", "float64")[number]
 

@@ -16,10 +16,11 @@ The contract of a :class:`Backend`:
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate, product
 from math import prod
+from operator import mul
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from medimg_cli.dtypes import ITEMSIZE, is_complex
@@ -308,43 +309,72 @@ class StoredBackend:
         axes.sort(reverse=True)
         flipped = {axis for _, _, axis, is_backwards in axes if is_backwards}
         backwards = tuple(slice(None, None, -1) if axis in flipped else slice(None) for axis in range(4))
-        out = out[backwards]
         outer, inner, span_bytes = _split(axes, layout.itemsize)
-        sizes = [size for _, size, _, _ in outer]
-        for position in product(*(range(size) for size in sizes)):
-            where = offset + sum(p * axis[0] for p, axis in zip(position, outer, strict=True))
-            index: list[Any] = [slice(None)] * 4
-            for p, axis in zip(position, outer, strict=True):
-                index[axis[2]] = slice(p, p + 1)
-            self._fill_run(cursor, where, inner, span_bytes, out[tuple(index)])
+        first = [axis for _, _, axis, _ in outer]
+        rest = [axis for axis in range(4) if axis not in first]
+        turned = out[backwards].transpose(*first, *rest)
+        runs = [(step, size, rest.index(axis)) for step, size, axis, _ in inner]
+        fill = self._filler(cursor, runs, span_bytes, turned[(0,) * len(outer)])
+        steps = [step for step, _, _, _ in outer]
+        for position in product(*(range(size) for _, size, _, _ in outer)):
+            fill(offset + sum(map(mul, position, steps)), turned[position])
 
-    def _fill_run(
-        self, cursor: Cursor, offset: int, axes: list[tuple[int, int, int, bool]], span_bytes: int, out: Any
-    ) -> None:
-        """Read one span of bytes, in pieces where it is long, and pick the wanted values out of it."""
+    def _filler(
+        self, cursor: Cursor, axes: list[tuple[int, int, int]], span_bytes: int, sample: np.ndarray[Any, Any]
+    ) -> Callable[[int, np.ndarray[Any, Any]], None]:
+        """Return what reads one span of bytes and puts the wanted values of it into an array like ``sample``.
+
+        Parameters
+        ----------
+        cursor : Cursor
+        axes : list of (int, int, int)
+            Bytes from one wanted value to the next, how many, and the axis of ``sample``, slowest first.
+        span_bytes : int
+        sample : numpy.ndarray
+            All arrays to be filled have its shape, strides and dtype.
+        """
         import numpy as np
 
         item = numpy_dtype(self.stored.layout.dtype, self.stored.layout.byte_order)
-        native = out.dtype == item.newbyteorder("=")
-        if native and _is_contiguous(out, axes, item.itemsize):
-            flat = np.lib.stride_tricks.as_strided(out, (out.size,), (item.itemsize,))
-            self._exactly(cursor, offset, flat.view(np.uint8).data)
-            if item != out.dtype:
-                out.byteswap(inplace=True)
-            return
-        pieces = 1 if not axes else min(axes[0][1], -(-span_bytes // SPAN))
-        per_piece = axes[0][1] if pieces == 1 and axes else (-(-axes[0][1] // pieces) if axes else 1)
-        for start in range(0, axes[0][1] if axes else 1, per_piece):
-            sizes, strides, part = [1] * 4, [0] * 4, out
-            for n, (step, size, axis, _) in enumerate(axes):
-                count = min(per_piece, size - start) if n == 0 else size
-                sizes[axis], strides[axis] = count, step
-                if n == 0:
-                    part = out[tuple(slice(start, start + count) if a == axis else slice(None) for a in range(4))]
-            reach = sum((n - 1) * s for n, s in zip(sizes, strides, strict=True)) + item.itemsize
-            buffer = cursor.scratch(reach)
-            self._exactly(cursor, offset + start * (axes[0][0] if axes else 0), buffer)
-            part[...] = np.ndarray(sizes, item, buffer, 0, strides)
+        if sample.dtype == item.newbyteorder("=") and _is_contiguous(sample, axes, item.itemsize):
+            order = [*(axis for axis in range(sample.ndim) if sample.shape[axis] == 1), *(axis for _, _, axis in axes)]
+
+            def straight(offset: int, out: np.ndarray[Any, Any]) -> None:
+                flat = out.transpose(order).reshape(-1)
+                self._exactly(cursor, offset, flat.view(np.uint8).data)
+                if item != out.dtype:
+                    flat.byteswap(inplace=True)
+
+            return straight
+        if span_bytes > SPAN and axes:
+            return partial(self._fill_pieces, cursor, axes, span_bytes, item)
+        buffer = cursor.scratch(span_bytes)
+        picked = _picked(axes, sample.ndim, item, buffer)
+
+        def gathered(offset: int, out: np.ndarray[Any, Any]) -> None:
+            self._exactly(cursor, offset, buffer)
+            out[...] = picked
+
+        return gathered
+
+    def _fill_pieces(
+        self,
+        cursor: Cursor,
+        axes: list[tuple[int, int, int]],
+        span_bytes: int,
+        item: np.dtype[Any],
+        offset: int,
+        out: np.ndarray[Any, Any],
+    ) -> None:
+        """Read one long span of bytes in pieces along its slowest axis, and pick the wanted values out of them."""
+        step, size, axis = axes[0]
+        count = -(-size // min(size, -(-span_bytes // SPAN)))
+        for start in range(0, size, count):
+            part = out[tuple(slice(start, start + count) if each == axis else slice(None) for each in range(out.ndim))]
+            piece = [(step, part.shape[axis], axis), *axes[1:]]
+            buffer = cursor.scratch(sum((n - 1) * each for each, n, _ in piece) + item.itemsize)
+            self._exactly(cursor, offset + start * step, buffer)
+            part[...] = _picked(piece, out.ndim, item, buffer)
 
     def _exactly(self, cursor: Cursor, offset: int, target: memoryview) -> None:
         got = cursor.readinto(offset, target)
@@ -365,10 +395,22 @@ def _split(
     return axes[:cut], axes[cut:], reach
 
 
-def _is_contiguous(out: Any, axes: list[tuple[int, int, int, bool]], itemsize: int) -> bool:
+def _picked(
+    axes: list[tuple[int, int, int]], ndim: int, item: np.dtype[Any], buffer: memoryview
+) -> np.ndarray[Any, Any]:
+    """Return the wanted values of a span of bytes, as a view of it."""
+    import numpy as np
+
+    sizes, strides = [1] * ndim, [0] * ndim
+    for step, size, axis in axes:
+        sizes[axis], strides[axis] = size, step
+    return np.ndarray(sizes, item, buffer, 0, strides)
+
+
+def _is_contiguous(out: Any, axes: list[tuple[int, int, int]], itemsize: int) -> bool:
     """Tell whether ``out`` lies in memory exactly as the span of ``axes`` does in the file, without gaps."""
     step = itemsize
-    for stride, size, axis, _ in reversed(axes):
+    for stride, size, axis in reversed(axes):
         if stride != step or out.strides[axis] != step:
             return False
         step *= size

@@ -221,11 +221,15 @@ def plain(value: Any) -> Any:
     >>> plain({"axes": (0, (1, 2)), "value": float("inf")})
     {'axes': [0, [1, 2]], 'value': 'inf'}
     """
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+    kind = type(value)
+    if kind in (tuple, list):
         return [plain(item) for item in value]
-    value = value.item() if hasattr(value, "item") else value  # numpy's scalars
+    if kind not in (float, int, str, bool):
+        if isinstance(value, Mapping):
+            return {str(key): plain(item) for key, item in value.items()}
+        if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+            return [plain(item) for item in value]
+        value = value.item() if hasattr(value, "item") else value  # numpy's scalars
     return str(value) if isinstance(value, float) and value - value != 0 else value
 
 

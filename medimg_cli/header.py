@@ -73,6 +73,20 @@ class Gradients(NamedTuple):
             turned.append((flip_new * a + 0.0, b, c))
         return Gradients(self.bvals, tuple(turned))
 
+    def under(self, before: AffineMatrix, after: AffineMatrix) -> Gradients:
+        """Return the same directions along the voxel axes where an affine is replaced and no voxel moves.
+
+        FSL negates the first component by the sign of the determinant, so it changes where that does.
+
+        >>> from medimg_cli.affine import AffineMatrix
+        >>> ras, las = AffineMatrix(), AffineMatrix([[-1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+        >>> Gradients((0.0, 1000.0), ((0.0, 0.0, 0.0), (0.6, 0.8, 0.0))).under(ras, las).bvecs[1]
+        (-0.6, 0.8, 0.0)
+        """
+        if (before.determinant > 0) == (after.determinant > 0):
+            return self
+        return Gradients(self.bvals, tuple((0.0 - x, y, z) for x, y, z in self.bvecs))
+
     def picked(self, channels: range) -> Gradients:
         """Return the entries of some channels."""
         return Gradients(tuple(self.bvals[c] for c in channels), tuple(self.bvecs[c] for c in channels))

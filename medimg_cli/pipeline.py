@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from medimg_cli.batch import STREAM, Report, Task
 from medimg_cli.errors import GeometryError, UsageError
@@ -190,5 +190,7 @@ def choose_form(backend: Backend, form: Literal["sform", "qform"]) -> Backend:
     if affine is None or not code or affine.is_singular:
         raise GeometryError(f"has no {form} (code {code or 0})", hint="leave out --affine")
     other = "qform" if form == "sform" else "sform"
-    changes = {other: None, f"{other}_code": 0}
+    changes: dict[str, Any] = {other: None, f"{other}_code": 0}
+    if header.gradients is not None:
+        changes["gradients"] = header.gradients.under(header.affine, affine)
     return with_header(backend, header.replace(affine=affine, affine_source=form, **changes))

@@ -23,7 +23,7 @@ from medimg_cli.backends import ArrayBackend, StoredBackend
 from medimg_cli.errors import CastError, GeometryError, LossError
 from medimg_cli.formats.writing import save_backend
 from medimg_cli.grid import Grid, RegionError
-from medimg_cli.header import Header
+from medimg_cli.header import Gradients, Header
 from medimg_cli.image import LossWarning
 from medimg_cli.sources.arrays import TensorBackend
 from medimg_cli.storage import source as byte_sources
@@ -155,6 +155,16 @@ def test_setting_the_affine_moves_both_forms(codes: Any, after: Any) -> None:
         assert (image.header.qform, image.header.qform_code) == (None, 0)
         assert image.header.sform == image.affine
         assert image.header.sform_code == (codes[0] or codes[1] or 2)
+
+
+def test_gradients_stay_along_the_voxel_axes_when_the_affine_is_corrected() -> None:
+    """FSL negates the first component where the determinant is positive: a mirrored affine changes its sign."""
+    gradients = Gradients((0.0, 1000.0), ((0.0, 0.0, 0.0), (0.6, 0.8, 0.0)))
+    image = mi.ScalarImage(numbered((2, 4, 3, 5), AffineMatrix(), gradients=gradients))
+    image.spacing = (2, 2, 3)
+    assert image.header.gradients == gradients
+    image.direction = ((-1, 0, 0), (0, 1, 0), (0, 0, 1))
+    assert image.header.gradients == Gradients((0.0, 1000.0), ((0.0, 0.0, 0.0), (-0.6, 0.8, 0.0)))
 
 
 def test_a_new_affine_survives_saving(path: Path, tmp_path: Path) -> None:

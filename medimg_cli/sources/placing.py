@@ -122,8 +122,10 @@ def with_affine(header: Header, affine: AffineMatrix) -> Header:
 
     Both NIfTI forms become the new affine and keep their codes; where both codes were 0 the sform gets code 2
     (aligned), as nibabel gives it. A quaternion holds no shear: of a sheared affine only the sform remains,
-    with the code of the qform where it had none.
+    with the code of the qform where it had none. Gradients keep their directions along the voxel axes.
     """
+    if header.gradients is not None:
+        header = header.replace(gradients=header.gradients.under(header.affine, affine))
     if header.sform_code is None and header.qform_code is None:
         return header.replace(affine=affine, affine_source="given")
     sform_code, qform_code = header.sform_code or 0, header.qform_code or 0

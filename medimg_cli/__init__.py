@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from medimg_cli.affine import AffineMatrix
+    from medimg_cli.annotations import BoundingBoxes, BoundingBoxFormat, Points, Representation
     from medimg_cli.arrays import read_array, save_array
     from medimg_cli.errors import (
         CastError,
         FormatError,
         GeometryError,
+        IrreversibleWarning,
         LossError,
+        LossWarning,
         MedImgError,
         MissingExtraError,
         NotFoundError,
@@ -34,24 +37,31 @@ if TYPE_CHECKING:
     from medimg_cli.header import Header
     from medimg_cli.image import Image, LabelMap, ScalarImage
     from medimg_cli.labels import Label, LabelTable
+    from medimg_cli.spatial import check_spatial
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AffineMatrix",
+    "BoundingBoxFormat",
+    "BoundingBoxes",
     "CastError",
     "FormatError",
     "GeometryError",
     "Grid",
     "Header",
     "Image",
+    "IrreversibleWarning",
     "Label",
     "LabelMap",
     "LabelTable",
     "LossError",
+    "LossWarning",
     "MedImgError",
     "MissingExtraError",
     "NotFoundError",
+    "Points",
+    "Representation",
     "ScalarImage",
     "StateError",
     "StorageError",
@@ -59,6 +69,7 @@ __all__ = [
     "UnsupportedError",
     "UsageError",
     "__version__",
+    "check_spatial",
     "read_array",
     "read_header",
     "save_array",
@@ -66,13 +77,15 @@ __all__ = [
 
 _ROOMS = {
     "affine": ("AffineMatrix",),
+    "annotations": ("BoundingBoxFormat", "BoundingBoxes", "Points", "Representation"),
     "arrays": ("read_array", "save_array"),
-    "errors": tuple(name for name in __all__ if name.endswith("Error")),
+    "errors": tuple(name for name in __all__ if name.endswith(("Error", "Warning"))),
     "formats": ("read_header",),
     "grid": ("Grid",),
     "header": ("Header",),
     "image": ("Image", "LabelMap", "ScalarImage"),
     "labels": ("Label", "LabelTable"),
+    "spatial": ("check_spatial",),
 }
 """Which module below this package owns which public name."""
 

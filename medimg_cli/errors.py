@@ -10,7 +10,9 @@ __all__ = [
     "CastError",
     "FormatError",
     "GeometryError",
+    "IrreversibleWarning",
     "LossError",
+    "LossWarning",
     "MedImgError",
     "MissingExtraError",
     "NotFoundError",
@@ -90,6 +92,14 @@ class CastError(MedImgError, ValueError):
 
 class LossError(MedImgError, ValueError):
     """A strict conversion would lose something."""
+
+
+class LossWarning(UserWarning):
+    """Something did not fit into the file that it was saved to."""
+
+
+class IrreversibleWarning(UserWarning):
+    """A step of an image's history has no inverse."""
 
 
 class StorageError(MedImgError, OSError):

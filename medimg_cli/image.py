@@ -11,15 +11,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from medimg_cli.annotated import Annotated
 from medimg_cli.backends import with_header
-from medimg_cli.errors import UnsupportedError, UsageError
+from medimg_cli.errors import LossWarning, UsageError
 from medimg_cli.labels import LabelTable
 from medimg_cli.members import Metadata
-from medimg_cli.operated import Operated
 from medimg_cli.sources import Options, open_any
 from medimg_cli.sources.arrays import same_tensor
 from medimg_cli.sources.placing import placed_by, promise_of
 from medimg_cli.sources.readers import settled
+from medimg_cli.storage.urls import public_name
 from medimg_cli.voxels import in_memory
 
 if TYPE_CHECKING:
@@ -28,11 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Image", "LabelMap", "LossWarning", "ScalarImage"]
 
 
-class LossWarning(UserWarning):
-    """Something of an image did not fit into the file that it was saved to."""
-
-
-class Image(Operated):
+class Image(Annotated):
     """A medical image: (C, I, J, K) voxels, and where they lie in RAS+ mm.
 
     Parameters
@@ -58,8 +55,11 @@ class Image(Operated):
         Suffix of bytes and file objects that have no name, such as ``".nii.gz"``.
     check_nans : bool
         Whether to warn of NaN among the voxels once they are loaded.
-    points, bounding_boxes : optional
-        Not in this version.
+    points : mapping of str to Points, optional
+        Named sets of points, or one without a name; coordinates without an affine of their own are voxels of the
+        image.
+    bounding_boxes : mapping of str to BoundingBoxes, optional
+        Named sets of boxes, likewise.
     **metadata
         Key-values, for `metadata`. ``path=`` and ``tensor=`` are other spellings of ``source``.
 
@@ -98,14 +98,13 @@ class Image(Operated):
         bounding_boxes: Any = None,
         **metadata: Any,
     ) -> None:
-        if points is not None or bounding_boxes is not None:
-            raise UnsupportedError("points and bounding boxes come with a later version")
         if reader_kwargs and reader is None:
             raise TypeError("reader_kwargs are given without a reader")
         source, path = _one_source(source, more, metadata)
         options = Options(
             reader=reader, reader_kwargs=dict(reader_kwargs or {}), channels_last=channels_last, suffix=suffix
         )
+        self._points, self._boxes = {}, {}
         if isinstance(source, Image):
             self.__dict__.update(source._derived(source._backend).__dict__)
             self._path = source._path
@@ -119,6 +118,10 @@ class Image(Operated):
             if key.startswith("_") or hasattr(type(self), key):
                 raise TypeError(f"{key!r} is a member of {type(self).__name__}, it cannot be the name of metadata")
             self.metadata[key] = value
+        if points is not None:
+            self.points = points
+        if bounding_boxes is not None:
+            self.bounding_boxes = bounding_boxes
         self._warn_of_nans()
 
     # -- factories
@@ -437,6 +440,7 @@ def _human(count: int) -> str:
     return f"{size:.1f} {units[0]}" if units[0] != "B" else f"{count} B"
 
 
-def _printable(path: Path | list[Path]) -> str:
-    text = str(path) if isinstance(path, Path) else f"{path[0]} and {len(path) - 1} more"
+def _printable(path: Path | str | list[Path | str]) -> str:
+    first = public_name(str(path[0] if isinstance(path, list) else path))
+    text = f"{first} and {len(path) - 1} more" if isinstance(path, list) else first
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from medimg_cli.errors import UsageError
+from medimg_cli.errors import IrreversibleWarning, UsageError
 from medimg_cli.operations.history import Undo, on_labels, way_back
 from medimg_cli.operations.protocol import apply
 from medimg_cli.sources.readers import settled
@@ -18,11 +18,7 @@ from medimg_cli.voxels import Voxels
 if TYPE_CHECKING:
     from medimg_cli.operations.protocol import Request
 
-__all__ = ["IrreversibleWarning", "Operated"]
-
-
-class IrreversibleWarning(UserWarning):
-    """A step of an image's history has no inverse."""
+__all__ = ["Operated"]
 
 
 class Operated(Voxels):

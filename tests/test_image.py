@@ -778,8 +778,6 @@ def test_torch_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
             getattr(image, name)
 
 
-def test_annotations_come_later() -> None:
-    with pytest.raises(NotImplementedError):
-        memory(points={})
+def test_a_crop_that_leaves_nothing_is_refused() -> None:
     with pytest.raises(GeometryError):
         memory().crop(9)

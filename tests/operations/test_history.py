@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from medimg_cli import Image, LabelMap, ScalarImage, read_header
 from medimg_cli.affine import AffineMatrix
-from medimg_cli.errors import FormatError, GeometryError, UnsupportedError, UsageError
-from medimg_cli.operated import IrreversibleWarning
+from medimg_cli.errors import FormatError, GeometryError, IrreversibleWarning, UnsupportedError, UsageError
 from medimg_cli.operations.cast import Cast
 from medimg_cli.operations.history import Undo, way_back
 from tests.strategies import affines, codes, indices, shapes

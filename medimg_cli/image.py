@@ -189,6 +189,11 @@ class Image(Annotated):
         """Make an image from a nibabel image, lazily; ``options`` as the constructor."""
         return cls(image, **options)
 
+    @classmethod
+    def from_xarray(cls, array: Any, **options: Any) -> Self:
+        """Make an image from an xarray `DataArray` with spatial coordinates (LPS+); ``options`` as the constructor."""
+        return cls(array, **options)
+
     # -- what it is
 
     @property
@@ -317,6 +322,18 @@ class Image(Annotated):
         from medimg_cli.interop import to_nibabel
 
         return to_nibabel(settled(self._backend))
+
+    def as_monai(self) -> Any:
+        """Return the image as a MONAI ``MetaTensor``, (C, I, J, K), RAS+."""
+        from medimg_cli.interop import to_monai
+
+        return to_monai(settled(self._backend), self._path)
+
+    def to_xarray(self) -> Any:
+        """Return the image as an xarray ``DataArray`` ([t,] z, y, x[, c]) with coordinates in mm, LPS+ as ITK's."""
+        from medimg_cli.interop import to_xarray
+
+        return to_xarray(settled(self._backend))
 
     def as_pil(self, transpose: bool = True) -> Any:
         """Return an image with a single slice as a Pillow image, its values limited to 0 ... 255.

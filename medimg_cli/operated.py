@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from medimg_cli.errors import IrreversibleWarning, UsageError
+from medimg_cli.errors import IrreversibleWarning
 from medimg_cli.operations.history import Undo, on_labels, way_back
 from medimg_cli.operations.protocol import apply
 from medimg_cli.sources.readers import settled
@@ -32,7 +32,7 @@ class Operated(Voxels):
     def apply(self, operation: Request | Undo) -> Self:
         """Return the image that an operation makes of this one, lazily, the operation added to its history.
 
-        An operation on intensities leaves a label map as it is.
+        An operation on intensities leaves a label map as it is, and none invents labels in it.
 
         Parameters
         ----------
@@ -46,11 +46,10 @@ class Operated(Voxels):
         """
         with self._lock:
             backend, is_label = settled(self._backend), self.type == "label"
-            if isinstance(operation, Undo):
-                for each in operation:
-                    backend = apply(each, backend) if not is_label or on_labels(each) else backend
-            elif not (is_label and getattr(operation, "intensity", False)):
-                backend = apply(operation, backend)
+            undoing = isinstance(operation, Undo)
+            for each in operation if isinstance(operation, Undo) else (operation,):
+                fitting = on_labels(each, undoing=undoing) if is_label else each
+                backend = backend if fitting is None else apply(fitting, backend)
             return self._derived(backend)
 
     def reorient(self, codes: str | Sequence[str]) -> Self:
@@ -109,14 +108,9 @@ class Operated(Voxels):
         UsageError
             If labels would be interpolated.
         """
-        from medimg_cli.operations.resample import LABEL_SAFE, Resample
+        from medimg_cli.operations.resample import Resample
 
-        if self.type == "label" and interpolation not in (None, *LABEL_SAFE):
-            raise UsageError(
-                f"{interpolation} interpolation would invent labels", hint="leave it out, or use ScalarImage"
-            )
-        chosen = "nearest" if self.type == "label" and interpolation is None else interpolation
-        return self.apply(Resample(target, size=size, interpolation=chosen, **options))
+        return self.apply(Resample(target, size=size, interpolation=interpolation, **options))
 
     def cast(self, dtype: Any, *, round: bool = False, clip: bool = False, rescale: Any = None) -> Self:
         """Return the image with its values stored in another dtype, as `operations.cast.Cast` says.

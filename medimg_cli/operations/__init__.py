@@ -40,6 +40,7 @@ OPERATIONS: tuple[Row, ...] = (
     Row("pad", _HERE + "pad:Pad"),
     Row("crop_or_pad", _HERE + "crop:CropOrPad"),
     Row("place", _HERE + "crop:Place"),
+    Row("resample", _HERE + "resample:Resample"),
     Row("cast", _HERE + "cast:Cast"),
     Row("rescale", _HERE + "cast:Rescale"),
     Row("clamp", _HERE + "cast:Clamp"),

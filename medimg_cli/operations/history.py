@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from medimg_cli.errors import UsageError
 from medimg_cli.operations import Operation, from_json, inverse_of
 
 __all__ = ["Undo", "on_labels", "way_back"]
@@ -88,7 +89,30 @@ def _of_values(operation: Operation) -> bool:
     return operation.intensity or operation.name == "cast"
 
 
-def on_labels(operation: Operation) -> bool:
-    """Tell whether an operation may be applied to labels: it does not take them for intensities."""
-    scales = getattr(operation, "rescale", None) is not None or getattr(operation, "slope", None) is not None
-    return not (operation.intensity or (operation.name == "cast" and scales))
+def on_labels(operation: Any, *, undoing: bool = False) -> Any:
+    """Return what an operation does to labels: None where it takes them for intensities, never new labels.
+
+    Parameters
+    ----------
+    operation : Operation
+    undoing : bool
+        Whether it comes from the history of another image: scales are left out then, and interpolation goes to the
+        nearest label.
+
+    Raises
+    ------
+    UsageError
+        If somebody asked for labels to be interpolated.
+    """
+    if getattr(operation, "intensity", False):
+        return None
+    if undoing and (getattr(operation, "rescale", None) is not None or getattr(operation, "slope", None) is not None):
+        return None
+    if not hasattr(operation, "for_labels"):
+        return operation
+    safe = operation.for_labels()
+    if operation.interpolation not in (None, safe.interpolation) and not undoing:
+        raise UsageError(
+            f"{operation.interpolation} interpolation would invent labels", hint="leave it out, or use ScalarImage"
+        )
+    return safe

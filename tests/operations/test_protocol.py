@@ -15,6 +15,7 @@ from medimg_cli.affine import AffineMatrix
 from medimg_cli.errors import FormatError, UnsupportedError
 from medimg_cli.formats import open_backend
 from medimg_cli.formats.writing import save_backend
+from medimg_cli.grid import Grid
 from medimg_cli.operations import OPERATIONS, Step, apply, from_json, inverse_of, operation_class
 from medimg_cli.operations.cast import Cast, Clamp, Rescale
 from medimg_cli.operations.crop import Crop, CropOrPad, Place
@@ -22,6 +23,7 @@ from medimg_cli.operations.flip import Flip
 from medimg_cli.operations.pad import Pad
 from medimg_cli.operations.relabel import OneHot, Remap
 from medimg_cli.operations.reorient import Reorient, Turn
+from medimg_cli.operations.resample import Resample
 from medimg_cli.operations.slicing import Slice
 from tests.helpers import make, read
 from tests.operations.helpers import numbered, places, undone
@@ -37,6 +39,9 @@ SAMPLES: list[Any] = [
     Pad(1, mode="wrap"),
     CropOrPad((3, 7, 3)),
     Place((-1, 2, 1), (4, 9, 5), steps=(1, -1, 2)),
+    Resample((0.9, 2.5, 1.1)),
+    Resample(size=4, interpolation="cubic", fill=-3.0),
+    Resample(Grid((3, 4, 2), [[0, 2, 0.1, 5], [-1.5, 0.2, 0, 1], [0, 0.1, 3, -2]]), antialias=False),
     Cast("float64"),
     Cast("uint8", rescale=True),
     Rescale(0, 10),

@@ -193,4 +193,5 @@ class ResampleBackend:
         return found if raw else scale(found, self.header)
 
     def blocks(self, layout: Layout, *, raw: bool = True, max_bytes: int = _BLOCK) -> Iterator[Buffer]:
-        yield from blocks_by_region(self, layout, raw=raw, max_bytes=min(max_bytes, _BLOCK))
+        shrunk = max(abs(self.voxel_map.determinant) / 8, 1.0)  # of the source, a block needs so much more
+        yield from blocks_by_region(self, layout, raw=raw, max_bytes=int(min(max_bytes, _BLOCK) / shrunk))

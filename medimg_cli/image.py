@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from medimg_cli.annotated import Annotated
 from medimg_cli.backends import with_header
 from medimg_cli.errors import LossWarning, UsageError
 from medimg_cli.labels import LabelTable
 from medimg_cli.members import Metadata
+from medimg_cli.shown import Shown
 from medimg_cli.sources import Options, open_any
 from medimg_cli.sources.arrays import same_tensor
 from medimg_cli.sources.placing import placed_by, promise_of
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Image", "LabelMap", "LossWarning", "ScalarImage"]
 
 
-class Image(Annotated):
+class Image(Shown):
     """A medical image: (C, I, J, K) voxels, and where they lie in RAS+ mm.
 
     Parameters
@@ -334,24 +334,6 @@ class Image(Annotated):
         from medimg_cli.interop import to_xarray
 
         return to_xarray(settled(self._backend))
-
-    def as_pil(self, transpose: bool = True) -> Any:
-        """Return an image with a single slice as a Pillow image, its values limited to 0 ... 255.
-
-        Parameters
-        ----------
-        transpose : bool
-            Whether i runs to the right and j down; else the other way round.
-
-        Raises
-        ------
-        StateError
-            If it has several slices, or channels other than 1, 3 or 4.
-        """
-        from medimg_cli.sources.dataobj import picture
-
-        self._flat()
-        return picture(self.numpy(writeable=False), transpose)
 
     # -- Python
 

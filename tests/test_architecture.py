@@ -35,6 +35,7 @@ ROOMS = (
         "voxels",
         "operated",
         "annotated",
+        "shown",
         "image",
     ),
     *("compare", "checks", "batch", "pipeline", "facts", "cli", "__init__", "__main__"),

@@ -21,7 +21,7 @@ _VERSION = "markups fiducial file version"
 
 
 def read_points(
-    kind: type[Points], text: str, name: str, *, axes: str | None = None, affine: Any = None, **_: Any
+    kind: type[Points], text: str, path: str, *, axes: str | None = None, affine: Any = None, **_: Any
 ) -> Points:
     """Read a list of fiducials."""
     table = parse_table(text, ",", _columns)
@@ -33,7 +33,7 @@ def read_points(
     return point_rows(kind, table, ("x", "y", "z"), said, affine, description="desc")
 
 
-def print_points(points: Points, name: str) -> tuple[str, tuple[str, ...]]:
+def print_points(points: Points, path: str) -> tuple[str, tuple[str, ...]]:
     """Return the text of a list of fiducials, and the metadata that it holds."""
     lines = [f"# {_VERSION.capitalize()} = 4.11", f"# CoordinateSystem = {points.axes}"]
     lines.append(f"# columns = {','.join(_COLUMNS[:-1])},associatedNodeID")

@@ -43,27 +43,32 @@ _HERE = "medimg_cli.annotations."
 
 
 class _Format(NamedTuple):
-    """A format: its endings, what people call it, its module, and whether it holds boxes, and voxel coordinates."""
+    """A format: endings, title, module; whether it holds boxes, voxel coordinates, named lists."""
 
     suffixes: tuple[str, ...]
     title: str
     module: str
     boxes: bool
     voxels: bool
+    lists: bool
 
 
 _FORMATS = (
-    _Format((".mrk.json", ".json"), "3D Slicer's markups", _HERE + "markups", boxes=True, voxels=False),
-    _Format((".csv", ".tsv"), "a table", _HERE + "tables", boxes=True, voxels=True),
-    _Format((".fcsv",), "Slicer's list of fiducials", _HERE + "fiducials", boxes=False, voxels=False),
+    _Format((".mrk.json", ".json"), "3D Slicer's markups", _HERE + "markups", boxes=True, voxels=False, lists=True),
+    _Format((".csv", ".tsv"), "a table", _HERE + "tables", boxes=True, voxels=True, lists=False),
+    _Format((".fcsv",), "Slicer's list of fiducials", _HERE + "fiducials", boxes=False, voxels=False, lists=False),
 )
 
 
 def read(kind: type[Any], path: Any, **options: Any) -> Any:
     """Read points or boxes; see `Points.read` and `BoundingBoxes.read`."""
-    name = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else str(path)
+    if isinstance(path, str | bytes | os.PathLike):
+        path = os.path.expanduser(os.fsdecode(path))
+    name = str(path)
     row = _format(name, kind)
     content = open_source(path).head(_MOST_BYTES + 1)
+    if options.get("name") is not None and not row.lists:
+        raise UsageError(f"{row.title} holds one list of points", path=name, hint="leave out name")
     try:
         if len(content) > _MOST_BYTES:
             raise FormatError(f"more than {_MOST_BYTES >> 20} MiB, too large for {row.title}")

@@ -61,10 +61,10 @@ class Table(NamedTuple):
 
 
 def read_points(
-    kind: type[Points], text: str, name: str, *, axes: str | None = None, affine: Any = None, **_: Any
+    kind: type[Points], text: str, path: str, *, axes: str | None = None, affine: Any = None, **_: Any
 ) -> Points:
     """Read a table of points."""
-    table = parse_table(text, _delimiter(name))
+    table = parse_table(text, _delimiter(path))
     letters = [column for column in table.columns if len(column) == 1 and column in "rlapsixyzjk"]
     if sorted(letters) != ["x", "y", "z"]:
         said = _letters(letters)
@@ -104,7 +104,7 @@ def point_rows(
     return kind(_shaped(rows, 3), axes, affine=place, metadata=metadata)
 
 
-def print_points(points: Points, name: str) -> tuple[str, tuple[str, ...]]:
+def print_points(points: Points, path: str) -> tuple[str, tuple[str, ...]]:
     """Return the text of a table of points, and the metadata that it holds."""
     rows = points.numpy().tolist()
     undefined = [any(map(math.isnan, row)) for row in rows]
@@ -117,12 +117,12 @@ def print_points(points: Points, name: str) -> tuple[str, tuple[str, ...]]:
         columns.append(("defined", ["0" if bad else "1" for bad in undefined]))
     if "descriptions" in points.metadata:
         columns.append(("description", points.metadata["descriptions"]))
-    return _printed(columns, points, name), ("names", "descriptions")
+    return _printed(columns, points, path), ("names", "descriptions")
 
 
-def read_boxes(kind: type[BoundingBoxes], text: str, name: str, *, affine: Any = None, **_: Any) -> BoundingBoxes:
+def read_boxes(kind: type[BoundingBoxes], text: str, path: str, *, affine: Any = None, **_: Any) -> BoundingBoxes:
     """Read a table of boxes."""
-    table = parse_table(text, _delimiter(name))
+    table = parse_table(text, _delimiter(path))
     format, columns = _box_columns(table.columns)
     labels = None
     if "label" in table.columns:
@@ -137,7 +137,7 @@ def read_boxes(kind: type[BoundingBoxes], text: str, name: str, *, affine: Any =
     return kind(_shaped(rows, 6), format, labels=labels, affine=table.affine, metadata=metadata).moved_to(affine)
 
 
-def print_boxes(boxes: BoundingBoxes, name: str) -> tuple[str, tuple[str, ...]]:
+def print_boxes(boxes: BoundingBoxes, path: str) -> tuple[str, tuple[str, ...]]:
     """Return the text of a table of boxes, and the metadata that it holds."""
     rows = boxes.numpy().tolist()
     if any(math.isnan(value) for row in rows for value in row):
@@ -151,7 +151,7 @@ def print_boxes(boxes: BoundingBoxes, name: str) -> tuple[str, tuple[str, ...]]:
         columns.append((column, [number_text(row[at]) for row in rows]))
     if "descriptions" in boxes.metadata:
         columns.append(("description", boxes.metadata["descriptions"]))
-    return _printed(columns, boxes, name), ("names", "descriptions")
+    return _printed(columns, boxes, path), ("names", "descriptions")
 
 
 def parse_table(
@@ -233,8 +233,8 @@ def _cells(text: str, delimiter: str, before: int) -> Iterator[tuple[int, list[s
         raise FormatError(f"line {reader.line_num + before}: {error}") from None
 
 
-def _printed(columns: Sequence[tuple[str, Sequence[str]]], annotation: Points | BoundingBoxes, name: str) -> str:
-    delimiter = _delimiter(name)
+def _printed(columns: Sequence[tuple[str, Sequence[str]]], annotation: Points | BoundingBoxes, path: str) -> str:
+    delimiter = _delimiter(path)
     lines = []
     if is_voxel(annotation.axes) and annotation.has_affine:
         values = [number_text(value) for row in annotation.affine.rows[:3] for value in row]
@@ -245,8 +245,8 @@ def _printed(columns: Sequence[tuple[str, Sequence[str]]], annotation: Points | 
     return "\n".join(lines) + "\n"
 
 
-def _delimiter(name: str) -> str:
-    return "\t" if name.lower().endswith(".tsv") else ","
+def _delimiter(path: str) -> str:
+    return "\t" if path.lower().endswith(".tsv") else ","
 
 
 def _said(text: str) -> str:
@@ -287,7 +287,7 @@ def _box_columns(columns: Sequence[str]) -> tuple[BoundingBoxFormat, list[str]]:
 
 
 def _integer(text: str, line: int) -> int:
-    if not re.fullmatch(r"[+-]?\d{1,18}", text.strip(), re.ASCII):
+    if not re.fullmatch(r"[+-]?\d{1,19}", text.strip(), re.ASCII) or abs(int(text)) >= 2**63:
         raise FormatError(f"line {line}: label is {ascii(text.strip())[:40]}, expected an integer")
     return int(text)
 

@@ -81,7 +81,7 @@ class Slice(Recipe):
         check_region(self.spans, header.shape)
         before, move = header.grid, region_map(self.spans[1:])
         after = Grid([len(span) for span in self.spans[1:]], before.affine @ move)
-        idle = all(span == range(size) for span, size in zip(self.spans, header.shape, strict=True))
+        idle = before == after and all(span == range(n) for span, n in zip(self.spans, header.shape, strict=True))
         return self.step(before, after, move, idle=idle)
 
     def apply(self, backend: Backend, step: Step) -> Backend:

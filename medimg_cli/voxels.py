@@ -19,6 +19,7 @@ from medimg_cli.sources.arrays import data_backend, import_torch, same_tensor
 from medimg_cli.sources.placing import own_promise, promise_of, with_affine
 from medimg_cli.sources.readers import settled
 from medimg_cli.storage.stored import whole
+from medimg_cli.storage.urls import public_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +35,7 @@ class Voxels(Located):
 
     _backend: Backend
     _lazy: Backend | None
-    _path: Path | list[Path] | None
+    _path: Path | str | list[Path | str] | None
     _tensor: Any
     _exposed: bool
     _shared: bool
@@ -88,8 +89,8 @@ class Voxels(Located):
             self._backend = with_header(self._backend, header)
 
     @property
-    def path(self) -> Path | list[Path] | None:
-        """The file that the image comes from (a list where there are several), None where there is none."""
+    def path(self) -> Path | str | list[Path | str] | None:
+        """The file that the image comes from, text where it is a URL (a list where there are several), or None."""
         return self._path
 
     # -- voxels
@@ -131,7 +132,8 @@ class Voxels(Located):
             if found:
                 import warnings
 
-                warnings.warn(f"NaNs found in {self._path or 'the image'}: {found}", RuntimeWarning, stacklevel=4)
+                name = public_name(self._path) if isinstance(self._path, str) else self._path or "the image"
+                warnings.warn(f"NaNs found in {name}: {found}", RuntimeWarning, stacklevel=4)
 
     def unload(self) -> None:
         """Go back to the lazy source; what was written into the voxels is dropped, the header stays.
@@ -168,6 +170,14 @@ class Voxels(Located):
         if array is not backend.array:
             self._backend, self._shared, self._tensor = ArrayBackend(array, header), False, None
         self._exposed = True
+        return array
+
+    def _forward(self) -> np.ndarray[Any, Any]:
+        """Return the writable values with no stride below 0: torch takes none, and ends the process over DLPack."""
+        array = self._writable()
+        if min(array.strides) < 0:
+            array = array.copy()
+            self._backend = ArrayBackend(array, self.header)
         return array
 
     def numpy(self, writeable: bool = True, channel: int | None = None) -> np.ndarray[Any, Any]:
@@ -215,11 +225,7 @@ class Voxels(Located):
             if tensor is None:
                 if self.header.value_dtype in ("float128", "complex256"):
                     self._narrow()
-                array = self._writable()
-                if min(array.strides) < 0:
-                    array = array.copy()
-                    self._backend = ArrayBackend(array, self.header)
-                tensor = self._tensor = torch.from_numpy(array)
+                tensor = self._tensor = torch.from_numpy(self._forward())
             return tensor
 
     @data.setter
@@ -351,14 +357,16 @@ class Voxels(Located):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         import numpy as np
 
-        if copy is False and (self.header.scaled or dtype not in (None, self.dtype)):
+        other = dtype is not None and np.dtype(dtype) != self.dtype
+        if copy is False and (self.header.scaled or other):
             raise ValueError("the values of this image are no array yet: a copy is needed")
         array = self.numpy(writeable=False)
         return np.array(array, dtype) if copy else array.astype(dtype or array.dtype, copy=False)
 
     def __dlpack__(self, **options: Any) -> Any:
-        found = getattr(self._backend, "tensor", None)
-        return (self.numpy() if found is None else found).__dlpack__(**options)
+        with self._lock:
+            found = getattr(self._backend, "tensor", None)
+            return (self._forward() if found is None else found).__dlpack__(**options)
 
     def __dlpack_device__(self) -> Any:
         found = getattr(self._backend, "tensor", None)

@@ -145,9 +145,11 @@ def data_backend(data: Any, header: Header | None) -> Backend:
 
 
 def same_tensor(source: Any, backend: Backend) -> Any:
-    """Return a source if it is a tensor whose memory a backend uses as it is, else None."""
+    """Return a source if it is a plain tensor whose memory a backend uses as it is, else None."""
     array = getattr(backend, "array", None)
     if array is None or not is_tensor(source) or source.requires_grad or source.device.type != "cpu":
+        return None
+    if hasattr(source, "affine"):  # a MetaTensor would keep its own while the image moves
         return None
     alike = tuple(source.shape) == array.shape and str(source.dtype) == f"torch.{array.dtype.name}"
     return source if alike and source.data_ptr() == array.ctypes.data else None

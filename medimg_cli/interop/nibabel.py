@@ -1,8 +1,4 @@
-"""Objects of other libraries to and from backends: nibabel images and SimpleITK images.
-
-A backend has its voxels as (C, I, J, K) and its world in RAS+ mm. A nibabel image has further axes last, and RAS+ as
-well; a SimpleITK image has LPS+, its array view (T, K, J, I, component). Both orders cross over here and nowhere else.
-"""
+"""nibabel images to and from backends: RAS+ as here, further axes last."""
 
 from __future__ import annotations
 
@@ -12,17 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import ArrayBackend, Backend, StoredBackend, as_slice
-from medimg_cli.dtypes import ITEMSIZE, is_complex
-from medimg_cli.errors import CastError, UnsupportedError
-from medimg_cli.formats.foreign import ForeignBackend, component_axes, foreign_errors, refuse_shear
-from medimg_cli.formats.text import is_plane
+from medimg_cli.dtypes import ITEMSIZE
+from medimg_cli.errors import UnsupportedError
+from medimg_cli.formats.foreign import ForeignBackend, foreign_errors
 from medimg_cli.header import Header
-from medimg_cli.storage.stored import Region, StoredArray, whole
+from medimg_cli.storage.stored import Region, StoredArray
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["from_nibabel", "from_sitk", "to_nibabel", "to_sitk"]
+__all__ = ["NibabelBackend", "from_nibabel", "to_nibabel"]
 
 #: Classes of nibabel whose voxels no plain proxy describes; their files are opened instead.
 _BY_FILE = ("Minc1Image", "Minc2Image", "PARRECImage", "AFNIImage")
@@ -308,120 +303,3 @@ class _Voxels:
 def _span(pick: Any, size: int) -> range:
     """Return the places on an axis that a slice or a number picks."""
     return range(pick, pick + 1) if isinstance(pick, int) else range(size)[pick]
-
-
-def from_sitk(image: Any) -> Backend:
-    """Return a copy of a SimpleITK image as a backend: (C, I, J, K), RAS+.
-
-    Parameters
-    ----------
-    image : SimpleITK.Image
-        2-D to 4-D. Components become colours (3 or 4 of 8 or 16 bits) or a vector; a fourth axis time where its
-        spacing is neither 0 nor 1, else channels.
-
-    Raises
-    ------
-    UnsupportedError
-        If it has other dimensions, or is a label map of ITK's run-length kind.
-    """
-    import SimpleITK as sitk
-
-    rank = image.GetDimension()
-    if rank not in (2, 3, 4):
-        raise UnsupportedError(f"a SimpleITK image with {rank} axes is not supported")
-    if "label" in image.GetPixelIDTypeAsString():
-        raise UnsupportedError("a label map of ITK is not supported", hint="use SimpleITK.LabelMapToLabel first")
-    array = sitk.GetArrayFromImage(image)
-    components = image.GetNumberOfComponentsPerPixel()
-    array = array.reshape((1,) * (4 - rank) + array.shape[:rank] + (-1,))  # (T, K, J, I, component)
-    dtype = array.dtype.name
-    steps = image.GetSpacing()
-    axes: list[tuple[str, int]] = []
-    timed = rank == 4 and steps[3] not in (0.0, 1.0)
-    if rank == 4:
-        axes.append(("time" if timed else "channel", image.GetSize()[3]))
-    axes += component_axes(components, dtype)
-    header = Header(
-        shape=(array.shape[0] * components, *array.shape[3:0:-1]),  # type: ignore[arg-type]
-        dtype=dtype,
-        affine=_affine_of(image),
-        format="sitk",
-        axes=tuple(axes),
-        ndim=min(rank, 3),
-        affine_source="itk",
-        time_spacing=float(steps[3]) if timed else None,
-        metadata={key: image.GetMetaData(key) for key in image.GetMetaDataKeys() if not key.startswith("ITK_orig")},
-    )
-    return ArrayBackend(array.transpose(4, 0, 3, 2, 1).reshape(header.shape), header)
-
-
-def _affine_of(image: Any) -> AffineMatrix:
-    """Return the spatial part of an ITK image's geometry in RAS+."""
-    rank = image.GetDimension()
-    flat, steps, origin = image.GetDirection(), image.GetSpacing(), image.GetOrigin()
-    count = min(rank, 3)
-    direction = [[float(row == column) for column in range(3)] for row in range(3)]
-    for row in range(count):
-        direction[row][:count] = flat[row * rank : row * rank + count]
-    spacing, corner = (*steps[:count], 1.0)[:3], (*origin[:count], 0.0)[:3]
-    return AffineMatrix.from_lps(AffineMatrix.from_spacing(spacing, origin=corner, direction=direction))
-
-
-def to_sitk(backend: Backend) -> Any:
-    """Return a backend as a SimpleITK image, LPS+; its values are read, scaled.
-
-    Time becomes the fourth axis, other channels the components of a pixel. A picture (one slice that lies in the plane
-    of the world's first two axes) becomes a 2-D image.
-
-    Raises
-    ------
-    GeometryError
-        If the axes are sheared or singular, with the angle.
-    CastError
-        If SimpleITK has no such type.
-    """
-    import numpy as np
-    import SimpleITK as sitk
-
-    header = backend.header
-    refuse_shear(header.affine, "SimpleITK")
-    values = backend.read(whole(header.shape))
-    if values.dtype.name not in ITEMSIZE or ITEMSIZE[values.dtype.name] > (16 if is_complex(values.dtype.name) else 8):
-        raise CastError(f"SimpleITK has no {values.dtype.name} voxels", hint="cast to float64 first")
-    values = values.astype({"bool": "uint8", "float16": "float32"}.get(values.dtype.name, values.dtype), copy=False)
-    axes = header.channel_axes()
-    times = [n for n, (kind, _) in enumerate(axes) if kind == "time"]
-    steps = axes[times[0]][1] if len(times) == 1 else 1
-    cells = values.reshape([size for _, size in reversed(axes)] + list(header.shape[1:]))
-    if len(times) == 1:
-        cells = np.moveaxis(cells, len(axes) - 1 - times[0], 0)
-    cells = cells.reshape(steps, -1, *header.shape[1:]).transpose(0, 4, 3, 2, 1)  # (T, K, J, I, component)
-    flat = _is_flat(header) and steps == 1
-    components = cells.shape[-1]
-    if components > 1 and is_complex(values.dtype.name):
-        raise UnsupportedError("SimpleITK has no vectors of complex numbers")
-    cells = cells if steps > 1 else cells[0]
-    cells = cells[0] if flat else cells
-    image = sitk.GetImageFromArray(np.ascontiguousarray(cells if components > 1 else cells[..., 0]), components > 1)
-    _place(image, header)
-    for key, value in header.metadata.items():
-        if isinstance(value, (str, int, float)):
-            image.SetMetaData(str(key), str(value))
-    return image
-
-
-def _is_flat(header: Header) -> bool:
-    """Tell whether an image is a picture: 2-D in its file, in the plane of the world's first two axes."""
-    return header.ndim == 2 and is_plane(header)
-
-
-def _place(image: Any, header: Header) -> None:
-    """Set spacing, origin and direction of an ITK image."""
-    rank, lps = image.GetDimension(), header.affine.to_lps()
-    count = min(rank, 3)
-    direction = [float(row == column) for row in range(rank) for column in range(rank)]
-    for row in range(count):
-        direction[row * rank : row * rank + count] = lps.direction[row][:count]
-    image.SetSpacing((*lps.spacing[:count], header.time_spacing or 1.0)[:rank])
-    image.SetOrigin((*lps.origin[:count], 0.0)[:rank])
-    image.SetDirection(direction)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from medimg_cli.header import Header
     from medimg_cli.image import Image, LabelMap, ScalarImage
     from medimg_cli.labels import Label, LabelTable
+    from medimg_cli.sources.registry import register_backend, unregister_backend
     from medimg_cli.spatial import check_spatial
 
 __version__ = "0.1.0"
@@ -72,7 +73,9 @@ __all__ = [
     "check_spatial",
     "read_array",
     "read_header",
+    "register_backend",
     "save_array",
+    "unregister_backend",
 ]
 
 _ROOMS = {
@@ -85,6 +88,7 @@ _ROOMS = {
     "header": ("Header",),
     "image": ("Image", "LabelMap", "ScalarImage"),
     "labels": ("Label", "LabelTable"),
+    "sources.registry": ("register_backend", "unregister_backend"),
     "spatial": ("check_spatial",),
 }
 """Which module below this package owns which public name."""

@@ -177,7 +177,8 @@ class StoredBackend:
             If the source is too short or the header contradicts itself.
         """
         if self.problem is not None:
-            raise FormatError(self.problem, path=self.stored.source.name)
+            kind = TruncatedError if self.problem.startswith("truncated") else FormatError
+            raise kind(self.problem, path=self.stored.source.name)
         self.stored.check()
 
     def read(self, region: Region, *, raw: bool = False) -> np.ndarray[Any, Any]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medimg_cli.errors import MedImgError, UsageError
 from medimg_cli.storage.threads import cores
+from medimg_cli.storage.urls import public_name
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -185,7 +186,7 @@ def describe(error: BaseException, path: str | None = None) -> Failure:
     error : BaseException
         A :class:`MedImgError` and an error of the operating system are a user's; everything else is a bug.
     path : str, optional
-        The file it is about, where the exception does not know.
+        The file or URL it is about, where the exception does not know.
 
     Examples
     --------
@@ -194,6 +195,7 @@ def describe(error: BaseException, path: str | None = None) -> Failure:
     >>> describe(ZeroDivisionError("division by zero"), "a.nii").message
     'a.nii: a bug in medimg: ZeroDivisionError: division by zero; run with --debug and report it'
     """
+    path = path if path is None else public_name(path)
     if isinstance(error, MedImgError):
         if error.path is None and path is not None:
             return Failure(f"{path}: {error}", bug=False)
@@ -303,17 +305,17 @@ def _below(inputs: Sequence[str], folder: str, suffix: str | None) -> list[str]:
     root = os.path.commonpath(parents) if parents else ""
     outputs = []
     for path, place in zip(inputs, places, strict=True):
-        name = os.path.relpath(place, root) if place is not None else path.rstrip("/").rpartition("/")[2]
+        name = os.path.relpath(place, root) if place is not None else public_name(path).rstrip("/").rpartition("/")[2]
         outputs.append(os.path.join(folder, name if suffix is None else _stem(name) + suffix))
     return outputs
 
 
 def _stem(path: str) -> str:
     """Take an image suffix, also one of two parts, off a path; other dots belong to the name."""
-    from medimg_cli.formats import FORMATS, split_suffix
+    from medimg_cli.formats import knows_suffix, split_suffix
 
     stem, suffix, _ = split_suffix(path)
-    return stem if any(suffix in row.suffixes for row in FORMATS) else path
+    return stem if knows_suffix(suffix) else path
 
 
 def _refuse_collisions(inputs: Sequence[str], outputs: Sequence[str]) -> None:
@@ -338,7 +340,7 @@ def _task(source: str, target: str, options: BatchOptions) -> Task:
         return replace(task, skip="exists")
     if options.if_newer:
         return task if _modified(source) > _modified(target) else replace(task, skip="up to date")
-    if os.path.isdir(target) and not os.path.splitext(target)[1]:
+    if os.path.isdir(target) and not os.path.splitext(target.rstrip("/"))[1]:
         return replace(task, refusal="is a folder; name a file in it, or give --output-dir")
     return task if options.force else replace(task, refusal="exists; use --force to replace it")
 

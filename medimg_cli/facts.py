@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medimg_cli.errors import UsageError
+from medimg_cli.storage.urls import public_name
 
 if TYPE_CHECKING:
     from medimg_cli.affine import AffineMatrix
@@ -40,6 +41,9 @@ _IDENTITY = (
 
 _HALVES = {".img": ".hdr", ".rec": ".par", ".brik": ".head"}
 """Suffix of the voxels of a pair -> suffix of its header, which stands for both."""
+
+_SERIES = (".dcm", ".ima", ".dicom")
+"""Suffixes of files that are one image together with the others in their folder."""
 
 
 def image_facts(header: Header, path: str) -> dict[str, Any]:
@@ -145,8 +149,8 @@ def find_images(paths: Iterable[str], *, recursive: bool = False) -> Iterator[st
     paths : iterable of str
         Files are images whatever their name.
     recursive : bool
-        Folders are walked, in sorted order, for files whose suffix is an image's. Hidden folders and the second file
-        of a pair are left out.
+        Folders are walked, in sorted order, for files whose suffix is an image's, and folders of DICOM files, which are
+        one image. Hidden folders and the second file of a pair are left out.
 
     Raises
     ------
@@ -164,20 +168,37 @@ def find_images(paths: Iterable[str], *, recursive: bool = False) -> Iterator[st
 
 
 def _walk(folder: str) -> Iterator[str]:
-    from medimg_cli.formats import FORMATS, split_suffix
+    from medimg_cli.formats import all_formats, split_suffix
 
-    known = {suffix for row in FORMATS for suffix in row.suffixes}
+    known = {suffix for row in all_formats() for suffix in row.suffixes}
     for place, folders, files in os.walk(folder):
         stores = [name for name in folders if name.lower().endswith(".zarr")]
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in stores)
         present = {name.lower() for name in files}
+        series = _is_series(place, files)
+        if series:
+            yield place
         for name in sorted(files + stores):
             stem, suffix, _ = split_suffix(name)
             header = _HALVES.get(suffix)
+            if series and suffix in _SERIES:
+                continue
             if suffix in known and not (header and stem.lower() + header in present) and not name.startswith("."):
                 path = os.path.join(place, name)
                 if not _is_special(path):
                     yield path
+
+
+def _is_series(folder: str, files: Sequence[str]) -> bool:
+    """Tell whether the files of a folder are slices of DICOM: one image, or an error that lists the series."""
+    from medimg_cli.formats import split_suffix
+    from medimg_cli.formats.folders import kind_of_folder
+
+    suffixes = {split_suffix(name)[1] for name in files}
+    if not any(suffix in (*_SERIES, "") or suffix[1:].isdigit() for suffix in suffixes):
+        return False
+    kind = kind_of_folder(folder)
+    return kind is not None and kind.name == "dicom"
 
 
 def _is_special(path: str) -> bool:
@@ -259,5 +280,6 @@ def _failed(path: str, error: Exception) -> Inspection:
     from medimg_cli.batch import describe
 
     message = describe(error, path).message
-    facts = {"schema": SCHEMA, "path": path, "error": message.removeprefix(f"{path}: ")}
+    named = getattr(error, "path", None) or public_name(path)
+    facts = {"schema": SCHEMA, "path": path, "error": message.removeprefix(f"{named}: ")}
     return Inspection(facts, message=message, cause=error)

@@ -16,7 +16,7 @@ from medimg_cli.errors import LossWarning, UsageError
 from medimg_cli.labels import LabelTable
 from medimg_cli.members import Metadata
 from medimg_cli.shown import Shown
-from medimg_cli.sources import Options, open_any
+from medimg_cli.sources import Options, open_any, paths_of
 from medimg_cli.sources.arrays import same_tensor
 from medimg_cli.sources.placing import placed_by, promise_of
 from medimg_cli.sources.readers import settled
@@ -35,9 +35,10 @@ class Image(Shown):
     Parameters
     ----------
     source : optional
-        A path; an array or tensor (C, I, J, K); a nibabel or SimpleITK image; bytes or a binary file object;
-        another image; a sequence of paths, concatenated on the channel axis. Left out: an empty image that
-        gets its voxels by `set_data`.
+        A path or URL of a file, of a folder of DICOM files, or of a Zarr store; an array or tensor (C, I, J, K); an
+        image of nibabel, SimpleITK, xarray, MONAI or TorchIO, or any array with origin, spacing and direction (LPS+,
+        as itk); bytes or a binary file object; another image; a sequence of paths, concatenated on the channel axis.
+        Left out: an empty image that gets its voxels by `set_data`.
     *more : paths
         Further paths to concatenate.
     affine : AffineMatrix or 4 x 4, optional
@@ -311,6 +312,53 @@ class Image(Shown):
             warnings.warn(f"{name} does not hold: {'; '.join(map(str, lost))}", LossWarning, stacklevel=2)
         return lost
 
+    def save_dicom(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        modality: str = "MR",
+        metadata: Mapping[str, Any] | None = None,
+        rescale: bool = False,
+        force: bool = False,
+    ) -> list[str]:
+        """Write the image as a DICOM series, one file for each slice; the folder appears whole or not at all.
+
+        A left-handed image is numbered backwards along k, because a series cannot say it otherwise: voxels keep
+        their places.
+
+        Parameters
+        ----------
+        folder : path-like
+        modality : str
+            "MR", "CT", or "OT" (Secondary Capture).
+        metadata : mapping, optional
+            Values of further attributes by DICOM keyword, such as ``{"PatientID": "42"}``.
+        rescale : bool
+            Whether values that 16 bits cannot hold may be rounded to a slope.
+        force : bool
+            Whether a folder with a series of that name may be replaced.
+
+        Returns
+        -------
+        list of str
+            The files.
+
+        Raises
+        ------
+        CastError
+            If values do not fit into 16 bits and ``rescale`` is not given.
+        GeometryError
+            If the axes are sheared.
+        UsageError
+            If a keyword or value is none of DICOM's.
+        """
+        from medimg_cli.formats.dicom_writing import save_dicom
+
+        name = os.fsdecode(os.path.expanduser(os.fspath(folder)))
+        return save_dicom(
+            settled(self._backend), name, modality=modality, metadata=metadata, rescale=rescale, force=force
+        )
+
     def as_sitk(self) -> Any:
         """Return the image as a SimpleITK image (LPS+, as ITK counts)."""
         from medimg_cli.interop import to_sitk
@@ -419,7 +467,7 @@ class LabelMap(Image):
         return self.apply(OneHot(values))
 
 
-def _one_source(source: Any, more: Sequence[Any], metadata: dict[str, Any]) -> tuple[Any, Path | None]:
+def _one_source(source: Any, more: Sequence[Any], metadata: dict[str, Any]) -> tuple[Any, Any]:
     """Return the one source that a call names, and the path that it gives besides a tensor."""
     named = {name: metadata.pop(name) for name in ("tensor", "path") if name in metadata}
     given = {name: value for name, value in named.items() if value is not None}
@@ -428,7 +476,7 @@ def _one_source(source: Any, more: Sequence[Any], metadata: dict[str, Any]) -> t
     if more:
         return [source, *more], None
     if "tensor" in given:
-        return given["tensor"], Path(given["path"]) if "path" in given else None
+        return given["tensor"], paths_of(given.get("path"))
     return given.get("path", source), None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from inspect import cleandoc
@@ -173,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with _terminable():
+        with _terminable(), _warnings_in_a_line(_console(words)):
             code = _run(words)
             sys.stdout.flush()
             _settle(sys.stderr)
@@ -215,6 +216,17 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+@contextmanager
+def _warnings_in_a_line(console: Console) -> Iterator[None]:
+    """Say what libraries and plugins warn of as every other message, without the place in their code."""
+    before = warnings.showwarning
+    warnings.showwarning = lambda message, *where: console.warning(" ".join(str(message).split()))
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 def _console(words: Sequence[str]) -> Console:

@@ -47,12 +47,14 @@ def convert(
     Type, stored values, slope, affines, time step, intent, description, labels and key-values are kept wherever the
     target can hold them; what it cannot hold is said on standard error, and --strict makes it an error before any file
     appears. The type never changes unless --dtype asks for it, and a cast that would clip, round or drop NaN is an
-    error unless --clip, --round or --rescale says how.
+    error unless --clip, --round or --rescale says how. A folder with a DICOM series, a Zarr store and a URL are inputs
+    as files are; an output that ends in .nii.zarr is a Zarr store.
 
     Examples:
 
         medimg convert scan.nii.gz scan.nrrd
         medimg convert --strict scan.mha scan.nii.gz
+        medimg convert dicom/ scan.nii.gz
         medimg convert --dtype uint8 --rescale 0:255 scan.nii.gz preview.nii.gz
         medimg convert study/*.mgz --output-dir nifti --suffix .nii.gz --jobs 2
     """

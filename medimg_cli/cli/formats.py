@@ -7,7 +7,7 @@ from typing import Any
 
 from medimg_cli.cli.options import Form, with_options
 from medimg_cli.cli.render import Column, Console, Record, emit
-from medimg_cli.formats import FORMATS, Format
+from medimg_cli.formats import Format, all_formats
 
 __all__ = ["formats"]
 
@@ -24,7 +24,7 @@ def formats(form: Form = "table", *, console: Console) -> None:
         medimg formats
         medimg formats --format json
     """
-    emit(form, map(_facts, FORMATS), columns=_COLUMNS, console=console)
+    emit(form, map(_facts, all_formats()), columns=_COLUMNS, console=console)
 
 
 def _facts(row: Format) -> dict[str, Any]:
@@ -45,7 +45,8 @@ def _facts(row: Format) -> dict[str, Any]:
 def _installed(row: Format) -> bool:
     from importlib.util import find_spec
 
-    return find_spec({"medimg": "medimg_cli", "Pillow": "PIL"}.get(row.through, row.through)) is not None
+    name = {"medimg": "medimg_cli", "Pillow": "PIL", "": "medimg_cli"}.get(row.through, row.through)
+    return find_spec(name.partition(".")[0]) is not None
 
 
 def _yes(way: str) -> Callable[[Record], str]:

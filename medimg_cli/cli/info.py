@@ -10,6 +10,7 @@ import typer
 from medimg_cli.cli.options import Form, Paths, with_options
 from medimg_cli.cli.render import Column, Console, emit, emit_fields, escape, value_text
 from medimg_cli.facts import inspect_images
+from medimg_cli.storage.urls import public_name
 
 if TYPE_CHECKING:
     from medimg_cli.facts import Inspection
@@ -39,7 +40,8 @@ def info(
 
     Only headers are read, so this is instant for images of any size. One image gives all its facts, several give a
     line each, where * marks a type whose stored numbers are scaled. An image that cannot be read does not stop the
-    others; the exit code is then 2.
+    others; the exit code is then 2. A folder of DICOM files and a Zarr store are one image; of a URL, only the first
+    bytes are fetched.
 
     Axes are (C, I, J, K), channels or time first. World is RAS+ in mm. The letters of an orientation say where each
     voxel axis runs to.
@@ -48,6 +50,7 @@ def info(
 
         medimg info scan.nii.gz
         medimg info --recursive study/
+        medimg info https://example.org/scan.nii.gz
         medimg info --field shape --field spacing_mm *.nii.gz
         medimg info --json scan.nii.gz | jq '.[].affine'
     """
@@ -92,7 +95,7 @@ def _show(inspected: Sequence[Inspection], console: Console) -> None:
     emit("table", (one.facts for one in inspected), columns=_LINE, console=console)
     for facts, _ in read:
         for warning in facts["warnings"]:
-            console.warning(f"{facts['path']}: {warning}")
+            console.warning(f"{public_name(facts['path'])}: {warning}")
 
 
 _PAGE = (Column("", lambda row: row["name"]), Column("", lambda row: row["text"]))
@@ -114,7 +117,10 @@ _CELLS: Mapping[str, tuple[str, Any]] = {
     "dtype": ("TYPE", lambda facts: facts["dtype"] + ("*" if _scaled(facts) else "")),
 }
 
-_LINE = (*map(_cell, _CELLS), Column("PATH", lambda facts: facts["path"] + (" (failed)" if "error" in facts else "")))
+_LINE = (
+    *map(_cell, _CELLS),
+    Column("PATH", lambda facts: public_name(facts["path"]) + (" (failed)" if "error" in facts else "")),
+)
 
 
 def _fitted(name: str, text: str | Sequence[str]) -> list[str]:
@@ -139,7 +145,7 @@ def page(facts: Mapping[str, Any], header: Header) -> Iterator[tuple[str, str | 
     header : Header
     """
     shown = (
-        ("path", facts["path"]),
+        ("path", public_name(facts["path"])),
         ("format", _format(facts)),
         ("shape", " x ".join(map(str, facts["spatial_shape"])) + "".join(f", {axis}" for axis in _axes(facts, _LONG))),
         ("spacing", _spacing(facts)),

@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing
 
 from medimg_cli.batch import BatchOptions, Outcome, ReportFile, Task, Work, plan_outputs, run_tasks, split_paths
 from medimg_cli.cli.render import Console, escape, progress
+from medimg_cli.storage.urls import public_name
 
 __all__ = ["run_batch"]
 
@@ -53,9 +54,10 @@ def _tell(outcome: Outcome, console: Console, *, brief: bool) -> None:
     With ``brief``, of many tasks, the losses of one are one line of names.
     """
     task = outcome.task
-    name = task.input if task.output == "-" else task.output
+    source = public_name(task.input)
+    name = source if task.output == "-" else task.output
     for sentence in outcome.report.warnings:
-        console.warning(f"{task.input}: {sentence}")
+        console.warning(f"{source}: {sentence}")
     losses = [loss.note for loss in outcome.report.losses]
     if brief and losses:
         losses = [", ".join(loss.field.replace("_", " ") for loss in outcome.report.losses)]
@@ -73,4 +75,4 @@ def _tell(outcome: Outcome, console: Console, *, brief: bool) -> None:
 
 
 def _arrow(task: Task) -> str:
-    return f"{escape(task.input)} -> {escape(task.output)}"
+    return f"{escape(public_name(task.input))} -> {escape(task.output)}"

@@ -3,7 +3,7 @@
 A codec is a module with ``open(source, compression) -> Backend``, which reads the header and no voxels. One that
 writes has ``fit(header, name) -> Header``, what would come back from a file of that name, and either ``encode(header,
 name, level) -> Encoded`` (see :mod:`medimg_cli.formats.writing`) or ``write_file(path, name, backend, header,
-level)`` for formats that a foreign library writes.
+level)`` for formats that a foreign library writes, or ``write_folder`` where an image is a folder.
 """
 
 from __future__ import annotations
@@ -17,12 +17,17 @@ from medimg_cli.errors import FormatError, MedImgError, MissingExtraError, Unsup
 from medimg_cli.storage.codecs import CODECS, codec_of_magic
 from medimg_cli.storage.encoded import EncodedSource
 from medimg_cli.storage.source import HEAD, ByteSource, open_source
+from medimg_cli.storage.urls import is_located, is_store_name, is_url, localized, public_name, url_text
 
 if TYPE_CHECKING:
     from medimg_cli.backends import Backend
+    from medimg_cli.formats.plugins import Registered
     from medimg_cli.header import Header
 
-__all__ = ["FORMATS", "Format", "find_format", "format_for_output", "open_backend", "read_header", "split_suffix"]
+__all__ = [
+    *("FORMATS", "USERS", "Format", "all_formats", "find_format", "format_for_output", "knows_suffix", "open_backend"),
+    *("read_header", "split_suffix"),
+]
 
 
 class Format(NamedTuple):
@@ -99,11 +104,13 @@ FORMATS: tuple[Format, ...] = (
     Format("bmp", "BMP", (".bmp",), _HERE + "pictures", ((0, b"BM"),), writes=True, through="Pillow"),
     Format("jpeg2000", "JPEG 2000", (".jp2", ".j2k", ".jpx"), _HERE + "pictures",
            ((0, b"\0\0\0\x0cjP  \r\n\x87\n"), (0, b"\xff\x4f\xff\x51")), through="Pillow"),
-    Format("dicom", "DICOM", (".dcm", ".ima", ".dicom"), "", ((128, b"DICM"),), reads=False, through="pydicom",
-           planned="DICOM is not readable in this version"),
-    Format("zarr", "NIfTI-Zarr, OME-Zarr", (".zarr",), "", (), reads=False, through="zarr",
-           planned="Zarr stores are not readable in this version"),
+    Format("dicom", "DICOM", (".dcm", ".ima", ".dicom"), _HERE + "dicom", ((128, b"DICM"),), through="pydicom"),
+    Format("zarr", "NIfTI-Zarr, OME-Zarr", (".nii.zarr", ".ome.zarr", ".zarr"), _HERE + "zarr",
+           writes=True, extra="zarr"),
 )  # fmt: skip
+
+USERS: list[Registered] = []
+"""What this process has registered; :mod:`medimg_cli.formats.plugins` changes it, under a lock."""
 
 _COMPRESSED = {row.suffix: row.name for row in CODECS.values() if row.suffix}
 
@@ -115,8 +122,10 @@ def split_suffix(name: str) -> tuple[str, str, str | None]:
     ('a/T1.v2', '.nii', 'gzip')
     >>> split_suffix("brain.mgz"), split_suffix("out.seg.nrrd")
     (('brain', '.mgz', None), ('out.seg', '.nrrd', None))
+    >>> split_suffix("a/brain.nii.zarr/"), split_suffix("brain.v2.zarr")
+    (('a/brain', '.nii.zarr', None), ('brain.v2', '.zarr', None))
     """
-    folder, slash, base = name.rpartition("/")
+    folder, slash, base = (name.rstrip("/") or name).rpartition("/")
     compression = None
     for suffix, codec in _COMPRESSED.items():
         if base.lower().endswith(suffix):
@@ -125,7 +134,23 @@ def split_suffix(name: str) -> tuple[str, str, str | None]:
     stem, dot, ending = base.rpartition(".")
     if not dot:
         stem, ending = base, ""
+    elif base.lower().endswith((".nii.zarr", ".ome.zarr")):
+        stem, ending = base[:-9], base[-8:]
     return folder + slash + stem, (dot + ending).lower(), compression
+
+
+def all_formats() -> tuple[Format, ...]:
+    """Return our formats, and those that installed packages bring along."""
+    from medimg_cli.formats.plugins import plugin_rows
+
+    return (*FORMATS, *plugin_rows())
+
+
+def knows_suffix(suffix: str) -> bool:
+    """Tell whether files of any format have a suffix."""
+    return any(suffix in row.suffixes for row in FORMATS) or (
+        bool(suffix) and any(suffix in row.suffixes for row in all_formats())
+    )
 
 
 def find_format(name: str) -> Format:
@@ -139,6 +164,9 @@ def find_format(name: str) -> Format:
     for row in FORMATS:
         if row.name == name:
             return row
+    for row in (*(entry.row for entry in USERS), *all_formats()):
+        if row.name == name:
+            return row
     raise UsageError(f"there is no format '{name}'", hint="see: medimg formats")
 
 
@@ -148,10 +176,13 @@ def format_for_output(name: str) -> Format:
     Raises
     ------
     UsageError
-        If no format has its suffix, or the one that has it is read only.
+        If no format has its suffix, or the one that has it is read only; if it is a URL.
     """
+    if is_url(name):
+        raise UsageError("images are not written to URLs", path=public_name(name), hint="write a file and upload it")
     _, suffix, compression = split_suffix(name)
     rows = [row for row in FORMATS if suffix in row.suffixes]
+    rows = rows or [row for row in all_formats() if suffix in row.suffixes]
     if not rows:
         shown = suffix or "no suffix"
         raise UsageError(f"no format is written to files with {shown}", path=name, hint="see: medimg formats")
@@ -198,6 +229,8 @@ def _is_mgh(head: bytes) -> bool:
 def _recognise(head: bytes, suffix: str) -> tuple[Format | None, bool]:
     """Return the row for the first bytes and the suffix of a file, and whether the bytes vouch for it."""
     by_suffix = [row for row in FORMATS if suffix in row.suffixes]
+    if not head:
+        return None, False
     for row in by_suffix:
         if not row.magic or _matches(row, head):
             return row, True
@@ -207,6 +240,10 @@ def _recognise(head: bytes, suffix: str) -> tuple[Format | None, bool]:
         return strong[0], True
     if not by_suffix and _is_mgh(head):
         return find_format("mgh"), True
+    if not by_suffix and head[:1] in b"\0\2\x08":  # DICOM without a preamble starts with group 2 or 8
+        from medimg_cli.formats.dicom_reading import is_dicom
+
+        return (find_format("dicom"), True) if is_dicom(head) else (None, False)
     return (by_suffix[0], False) if by_suffix else (None, False)
 
 
@@ -218,6 +255,7 @@ def open_backend(source: object, *, format: str | None = None, name: str | None 
     Parameters
     ----------
     source : str, path-like, bytes, binary file object or ByteSource
+        A URL, an ``OpenFile`` of fsspec or a path of universal_pathlib as well.
     format : str, optional
         Name of a row of ``FORMATS`` that decides instead of the content.
     name : str, optional
@@ -232,28 +270,72 @@ def open_backend(source: object, *, format: str | None = None, name: str | None 
     StorageError
         If it cannot be read.
     """
-    if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
-        return _open_folder(os.fsdecode(os.fspath(source)))
+    source = localized(source)
+    if isinstance(source, str) and not is_url(source):
+        if os.path.isdir(source):
+            return _open_folder(source)
+    elif is_url(source) or is_located(source):
+        return _open_remote(source, format, name)
     raw = open_source(source, name=name)
     try:
-        return _open(raw, format, name or raw.name)
+        return _open(raw, format, name or raw.name, source)
     except MedImgError as error:
         raise error.at(raw.name) from None
 
 
 def _open_folder(path: str) -> Backend:
-    from medimg_cli.formats.folders import open_folder
+    from medimg_cli.formats.folders import kind_of_folder, open_folder
 
     try:
-        return open_folder(path)
+        found = _registered(path, None, first=True)
+        if found is None and USERS and kind_of_folder(path) is None:
+            found = _registered(path, None, first=False)
+        return open_folder(path) if found is None else found
     except MedImgError as error:
         raise error.at(path) from None
 
 
-def _open(raw: ByteSource, format: str | None, name: str) -> Backend:
+def _open_remote(source: Any, format: str | None, name: str | None) -> Backend:
+    """Open a URL: a file, or a store of chunks, which is a folder."""
+    from medimg_cli.storage.remote import RemoteFolderError
+
+    shown = public_name(url_text(source))
+    try:
+        if is_store_name(url_text(source)):
+            return _open_store(source)
+        try:
+            raw = open_source(source)
+        except RemoteFolderError:
+            return _open_store(source)
+        return _open(raw, format, name or raw.name, source)
+    except MedImgError as error:
+        raise error.at(shown) from None
+
+
+def _open_store(source: Any) -> Backend:
+    """Open a store of chunks that lies elsewhere."""
+    backend: Backend = codec_module(find_format("zarr")).open_folder(source)
+    return backend
+
+
+def _registered(source: Any, raw: ByteSource | None, *, first: bool) -> Backend | None:
+    """Open a source with what this process has registered for it, if anything."""
+    if not any(entry.first is first for entry in USERS):
+        return None
+    from pathlib import Path
+
+    from medimg_cli.formats.plugins import ReadRequest, users_backend
+
+    local = isinstance(source, str) and not is_url(source)
+    remote = is_url(source) or is_located(source)
+    request = ReadRequest(path=Path(source) if local else None, url=url_text(source) if remote else None, source=raw)
+    return users_backend(request, first=first)
+
+
+def _open(raw: ByteSource, format: str | None, name: str, origin: object) -> Backend:
+    if format is None and (found := _registered(origin, raw, first=True)) is not None:
+        return found
     head = raw.head(HEAD)
-    if not head:
-        raise FormatError("the file is empty", path=raw.name)
     _, suffix, promised = split_suffix(name)
     compression = codec_of_magic(head)
     warnings = []
@@ -268,6 +350,14 @@ def _open(raw: ByteSource, format: str | None, name: str) -> Backend:
     elif promised is not None:
         warnings.append(f"the name says {promised}, the content is not compressed")
     row, certain = (find_format(format), True) if format else _recognise(head, suffix)
+    if not certain:
+        from medimg_cli.formats.plugins import plugin_for
+
+        if (found := _registered(origin, raw, first=False)) is not None:
+            return found
+        row = plugin_for(head, suffix) or row
+    if not head:
+        raise FormatError("the file is empty", path=raw.name)
     if row is None:
         raise FormatError("is no image format that medimg knows", path=raw.name, hint="see: medimg formats")
     backend: Backend = codec_module(row).open(source, compression)
@@ -302,6 +392,8 @@ def _trailer_doubt(source: EncodedSource, expected: int) -> list[str]:
     raw = source.base
     if source.codec != "gzip" or source.start or source.length is not None or raw.size is None:
         return []
+    if not getattr(raw, "ranged", True):  # all of it would have to be fetched
+        return []
     trailer = bytearray(4)
     if raw.size <= HEAD:
         trailer[:] = raw.head(raw.size)[-4:].ljust(4)
@@ -320,7 +412,7 @@ def read_header(path: object, *, format: str | None = None) -> Header:
 
     Parameters
     ----------
-    path : str, path-like, bytes or binary file object
+    path : str, path-like, URL, bytes or binary file object
     format : str, optional
         Name of a format that decides instead of the content.
 

@@ -51,8 +51,11 @@ def _is_zarr(path: str, names: Sequence[str]) -> bool:
 
 
 def _is_dicom(path: str, names: Sequence[str]) -> bool:
-    files = [file for file in (os.path.join(path, name) for name in names) if os.path.isfile(file)]
-    return any(PathSource(file).head(132)[128:] == b"DICM" for file in files[:_LOOKED_AT])
+    slices = (os.path.join(path, name) for name in names if not name.upper().startswith("DICOMDIR"))
+    files = [file for file in slices if os.path.isfile(file)]
+    from medimg_cli.formats.dicom_reading import is_dicom
+
+    return any(is_dicom(PathSource(file).head(132)) for file in files[:_LOOKED_AT])
 
 
 FOLDERS: tuple[FolderKind, ...] = (

@@ -376,7 +376,7 @@ def _own_extension(header: Header, in_fields: Header) -> list[tuple[int, bytes]]
 
 def _with_gradients(header: Header, source: ByteSource, stem: str) -> Header:
     """Read the ``.bval`` and ``.bvec`` beside a file of several volumes."""
-    if source.path is None or not _may_have_gradients(header):
+    if not _may_have_gradients(header):
         return header
     from medimg_cli.formats.sidecars import read_gradients
 

@@ -5,26 +5,27 @@ One row each in `SOURCES`, asked in order. Nobody above this room knows what a s
 
 from __future__ import annotations
 
+import io
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medimg_cli.backends import Backend
-from medimg_cli.errors import UnsupportedError
 from medimg_cli.sources.arrays import array_backend, data_backend, is_tensor
+from medimg_cli.sources.labelled import from_labelled, from_monai, from_torchio, is_labelled
 from medimg_cli.sources.placing import EmptyBackend
-from medimg_cli.sources.readers import ForeignBackend, Options, ReaderBackend, ReadRequest
+from medimg_cli.sources.readers import Options, backend_of_reader
 from medimg_cli.sources.several import joined
+from medimg_cli.storage.urls import is_located, is_url, localized, public_name, url_text
 
 if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, Any]
 
-__all__ = ["SOURCES", "Options", "Source", "open_any"]
+__all__ = ["SOURCES", "Options", "Source", "open_any", "paths_of"]
 
 
 class Source(NamedTuple):
@@ -45,8 +46,12 @@ class Source(NamedTuple):
     opens: Callable[[Any, Options], Backend]
 
 
-def open_any(source: Any, options: Options) -> tuple[Backend, Path | list[Path] | None]:
-    """Return the backend for a source, and the paths that it was made from.
+Where = Path | str
+"""Where a source lies: a path, or the text of a URL."""
+
+
+def open_any(source: Any, options: Options) -> tuple[Backend, Where | list[Where] | None]:
+    """Return the backend for a source, and the paths and URLs that it was made from.
 
     Parameters
     ----------
@@ -63,22 +68,24 @@ def open_any(source: Any, options: Options) -> tuple[Backend, Path | list[Path] 
     """
     for row in SOURCES:
         if row.accepts(source):
-            return row.opens(source, options), _paths_of(source)
+            return row.opens(source, options), paths_of(source)
     raise TypeError(f"an image cannot be made from {type(source).__name__}; see the table of sources of Image")
 
 
-def _paths_of(source: Any) -> Path | list[Path] | None:
+def paths_of(source: Any) -> Where | list[Where] | None:
+    """Return where a source lies that is a path, a URL or several of them, else None."""
     if _is_path(source):
         return _path(source)
     return [_path(each) for each in source] if _are_paths(source) else None
 
 
-def _path(source: Any) -> Path:
-    return Path(os.fsdecode(os.fspath(source))).expanduser()
+def _path(source: Any) -> Where:
+    found = localized(source)
+    return url_text(found) if is_url(found) or is_located(found) else Path(found).expanduser()
 
 
 def _is_path(source: Any) -> bool:
-    return isinstance(source, str | os.PathLike)
+    return isinstance(source, str | os.PathLike) or is_located(source)
 
 
 def _are_paths(source: Any) -> bool:
@@ -96,6 +103,10 @@ def _comes_from(library: str) -> Callable[[Any], bool]:
 
 def _is_backend(source: Any) -> bool:
     return all(hasattr(type(source), name) for name in ("read", "blocks"))
+
+
+def _is_buffer(source: Any) -> bool:
+    return hasattr(source, "getvalue") and not isinstance(source, io.TextIOBase)
 
 
 def _is_array(source: Any) -> bool:
@@ -117,22 +128,22 @@ def _from_backend(source: Backend, options: Options) -> Backend:
 def _from_path(source: Any, options: Options) -> Backend:
     from medimg_cli.formats import open_backend
 
-    text = os.fsdecode(os.fspath(source))
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
-        raise UnsupportedError("URLs are not readable in this version", path=text, hint="fetch the file first")
     path = _path(source)
-    if options.reader is None:
-        return open_backend(path)
-    create = getattr(options.reader, "create_backend", None)
-    if create is None:
-        return ReaderBackend(path, options)
-    made = create(ReadRequest(path, dict(options.reader_kwargs)))
-    return made if isinstance(made, Backend) else ForeignBackend(made)
+    if options.reader is not None:
+        return backend_of_reader(path, options)
+    return open_backend(source if is_located(source) else path)
 
 
 def _from_paths(source: Sequence[Any], options: Options) -> Backend:
     backends = [_from_path(each, options) for each in source]
-    return joined(backends, [str(_path(each)) for each in source])
+    return joined(backends, [public_name(str(_path(each))) for each in source])
+
+
+def _from_zarr(source: Any, options: Options) -> Backend:
+    from medimg_cli.formats import codec_module, find_format
+
+    backend: Backend = codec_module(find_format("zarr")).open_folder(source)
+    return backend
 
 
 def _from_bytes(source: Any, options: Options) -> Backend:
@@ -172,16 +183,28 @@ def _from_sitk(source: Any, options: Options) -> Backend:
     return backend
 
 
+def _from_xarray(source: Any, options: Options) -> Backend:
+    from medimg_cli.interop import from_xarray
+
+    backend: Backend = from_xarray(source)
+    return backend
+
+
 SOURCES: tuple[Source, ...] = (
     Source("nothing", lambda source: source is None, _from_nothing),
     Source("path", _is_path, _from_path),
+    Source("Zarr store", _comes_from("zarr"), _from_zarr),
+    Source("array of xarray", _comes_from("xarray"), _from_xarray),
+    Source("MONAI tensor", _comes_from("monai"), lambda source, options: from_monai(source)),
+    Source("TorchIO image", _comes_from("torchio"), lambda source, options: from_torchio(source)),
+    Source("array with geometry", is_labelled, lambda source, options: from_labelled(source)),
     Source("array", _is_array, _from_array),
     Source("tensor", is_tensor, _from_tensor),
     Source("backend", _is_backend, _from_backend),
     Source("nibabel image", _comes_from("nibabel"), _from_nibabel),
     Source("SimpleITK image", _comes_from("SimpleITK"), _from_sitk),
     Source("bytes", lambda source: isinstance(source, bytes | bytearray | memoryview), _from_bytes),
-    Source("bytes in memory", lambda source: hasattr(source, "getvalue"), _from_bytes),
+    Source("bytes in memory", _is_buffer, _from_bytes),
     Source("file object", lambda source: hasattr(source, "read"), _from_file),
     Source("paths", _are_paths, _from_paths),
 )

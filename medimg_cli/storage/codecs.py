@@ -87,6 +87,7 @@ CODECS: dict[str, Codec] = {
     for row in (
         Codec("gzip", ".gz", b"\x1f\x8b", 1032.0, True, True, lambda: _igzip("DECOMP_GZIP", 31)),
         Codec("zlib", "", b"", 1032.0, False, True, lambda: _igzip("DECOMP_ZLIB", 15)),
+        Codec("deflate", "", b"", 1032.0, False, True, lambda: _igzip("DECOMP_DEFLATE", -15)),
         Codec("bzip2", ".bz2", b"BZh", 1.5e6, True, True, _bzip2),
         Codec("zstd", ".zst", b"\x28\xb5\x2f\xfd", 45_000.0, True, True, _zstd),
         Codec("hex", "", b"", 0.5, False, False, lambda: _HexDecoder()),

@@ -157,7 +157,7 @@ class _DecodingCursor(CursorBase):
         return piece
 
     def _read(self) -> bytes:
-        count = min(1 << 16 if self._at == self._source.start else _MEAL, self._left)
+        count = min(1 << 15 if self._at == self._source.start else _MEAL, self._left)
         if count <= 0:
             return b""
         piece = bytearray(count)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import IO, Any, Protocol, runtime_checkable
 
 from medimg_cli.errors import FormatError, MedImgError, NotFoundError, StorageError, UsageError
+from medimg_cli.storage.urls import is_located, is_url, localized
 
 __all__ = [
     "ByteSource",
@@ -24,6 +25,7 @@ __all__ = [
     "PathSource",
     "SpooledSource",
     "open_source",
+    "parts_of_sibling",
     "spool",
     "system_error",
 ]
@@ -99,11 +101,12 @@ class ByteSource(Protocol):
 
 
 def open_source(source: object, *, name: str | None = None) -> ByteSource:
-    """Return the bytes of a path, of ``bytes`` or of a binary file object.
+    """Return the bytes of a path, a URL, of ``bytes`` or of a binary file object.
 
     Parameters
     ----------
     source : str, path-like, bytes, bytearray, memoryview, binary file object or ByteSource
+        A URL, an ``OpenFile`` of fsspec and a path of universal_pathlib are read by fsspec, as far as needed.
     name : str, optional
         What messages call bytes and file objects; its suffix may break ties between formats.
 
@@ -113,9 +116,16 @@ def open_source(source: object, *, name: str | None = None) -> ByteSource:
         If the path does not exist.
     StorageError
         If it is a folder, a device, or cannot be read.
+    MissingExtraError
+        If it is a URL and fsspec is not installed.
     UsageError
         If ``source`` is something else.
     """
+    source = localized(source)
+    if is_url(source) or is_located(source):
+        from medimg_cli.storage.remote import RemoteSource, place_of
+
+        return RemoteSource(place_of(source))
     if isinstance(source, (str, os.PathLike)):
         path = os.fsdecode(os.fspath(source))
         if _is_pipe(path):  # opening it twice would lose what a fast writer writes in between
@@ -317,18 +327,7 @@ class PathSource:
         return _FdCursor(fd, self.name, owned=True, signature=self._signature)
 
     def sibling(self, name: str) -> PathSource:
-        parts = name.replace("\\", "/").split("/")
-        if (
-            not name
-            or "\0" in name
-            or name.startswith(("/", "\\"))
-            or ".." in parts
-            or "://" in name
-            or (":" in parts[0] and (len(parts) > 1 or os.name == "nt"))
-        ):
-            raise FormatError(
-                f"names a data file outside its own folder: {name[:80]!r}", path=self.name, hint="refused for safety"
-            )
+        parts = parts_of_sibling(name, self.name)
         folder = os.path.dirname(self._path)
         path = os.path.join(folder, *parts)
         real = os.path.realpath(path)
@@ -341,6 +340,29 @@ class PathSource:
             return PathSource(path)
         except NotFoundError:
             raise NotFoundError(f"its data file {name!r} does not exist", path=self.name) from None
+
+
+def parts_of_sibling(name: str, owner: str) -> list[str]:
+    """Split the name that a header gives to its data file.
+
+    Raises
+    ------
+    FormatError
+        If it leads out of the folder of ``owner``.
+    """
+    parts = name.replace("\\", "/").split("/")
+    if (
+        not name
+        or "\0" in name
+        or name.startswith(("/", "\\"))
+        or ".." in parts
+        or "://" in name
+        or (":" in parts[0] and (len(parts) > 1 or os.name == "nt"))
+    ):
+        raise FormatError(
+            f"names a data file outside its own folder: {name[:80]!r}", path=owner, hint="refused for safety"
+        )
+    return parts
 
 
 class MemorySource:

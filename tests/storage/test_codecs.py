@@ -33,6 +33,8 @@ def encode(codec: str, data: bytes, level: int = 9) -> bytes:
         return gzip.compress(data, level)
     if codec == "zlib":
         return zlib.compress(data, level)
+    if codec == "deflate":
+        return zlib.compress(data, level)[2:-4]
     if codec == "bzip2":
         return bz2.compress(data, level)
     packed: bytes = zstd().compress(data, level)

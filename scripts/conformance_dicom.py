@@ -1,0 +1,112 @@
+"""Hold medimg against the DICOM rows of the manifest: right, or refused with a line that names the reason."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import conformance_checks as checks
+import numpy as np
+import referee
+from conformance_checks import Result
+from referee import Facts
+
+#: What medimg may say of a file that it does not read, and the short name of the reason.
+REASONS = {
+    "not an image": "no image",
+    "cannot be decoded": "decoder not installed",
+    "no decoder": "decoder not installed",
+    "a mosaic": "mosaic",
+    "multi-frame": "multi-frame",
+    "Segmentation": "segmentation",
+    "pixel data are missing": "no pixel data",
+    "without Rows": "no pixel data",
+    "no image format": "no DICOM",
+    "is no DICOM": "no DICOM",
+    "holds no DICOM": "no DICOM",
+    "nothing in its DICOM header": "damaged",
+    "is no whole number": "damaged",
+    "truncated": "truncated",
+    "are missing between": "missing slices",
+    "series: ": "several series",
+    "stacks: ": "several stacks",
+}
+#: Rows whose reference is another decision than that of the format's specification.
+DECISIONS = {
+    "OT-PAL-8-face.dcm": "PS3.3, C.7.6.3.1.2: pixels of PALETTE COLOR are places in a table; they are kept as stored",
+}
+NO_POSITION = "picture"
+
+
+def rows(data: Path) -> list[dict[str, str]]:
+    """Return the manifest's rows of DICOM files and folders."""
+    with (data / "MANIFEST.csv").open(newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if row["kind"].startswith("DICOM")]
+
+
+def check_dicom(data: Path, row: Mapping[str, str]) -> Result:
+    """Read a file or a folder, all voxels: they are the manifest's, or a refusal names why there are none."""
+    archive, _, inside = row["path"].partition(":")
+    if not inside:
+        return _checked(data / row["path"], row)
+    with tempfile.TemporaryDirectory(prefix="medimg-series-") as folder:
+        with tarfile.open(data / archive) as tar:
+            tar.extractall(folder, filter="data")
+        return _checked(Path(folder) / inside, row)
+
+
+def _checked(path: Path, row: Mapping[str, str]) -> Result:
+    from medimg_cli.errors import MedImgError
+    from medimg_cli.formats import open_backend
+    from medimg_cli.storage.stored import whole
+
+    expected = f"{row['shape']} {row['dtype']}"
+    try:
+        backend = open_backend(path)
+        single = row["kind"] == "DICOM file"
+        array = backend.read(whole(backend.header.shape), raw=single)
+    except MedImgError as error:
+        got = checks.refusal(error, path)
+        reason = next((reason for words, reason in REASONS.items() if words in str(error)), "")
+        return Result(
+            "dicom", row["path"], "listed" if reason else "fail", expected, got, (), reason or "no known reason"
+        )
+    except Exception as error:
+        return Result("dicom", row["path"], "fail", expected, checks.refusal(error, path), (), "crash")
+    header = backend.header
+    facts = Facts(np.moveaxis(array, 0, -1), np.asarray(header.affine.numpy(), float))
+    wrong = _stored_problem(array, row) if single else _series_problem(facts, header, row)
+    decision = DECISIONS.get(path.name)
+    got = f"{header.shape} {header.dtype} {''.join(header.orientation)}"
+    status = "pass" if decision or not wrong else "fail"
+    return Result("dicom", row["path"], status, expected, got, (), decision or wrong)
+
+
+def _stored_problem(array: np.ndarray, row: Mapping[str, str]) -> str:
+    """Compare with the hash of pydicom's stored pixels, (rows, columns[, samples]) in C order."""
+    pixels = array[..., 0].transpose(2, 1, 0).astype(np.float64)
+    pixels = np.round(pixels[..., 0] if pixels.shape[-1] == 1 else pixels, 3) + 0.0
+    digest = hashlib.sha256(np.ascontiguousarray(pixels, dtype="<f8")).hexdigest()
+    return "" if digest == row["sha256_canonical"] else "pixel hash differs"
+
+
+def _series_problem(facts: Facts, header: Any, row: Mapping[str, str]) -> str:
+    """Compare voxels, shape and affine up to flips with what the independent readers agree on."""
+    import json
+
+    problems = []
+    named = json.loads(row["shape"])
+    if list(header.shape[1:]) != (named + [1, 1])[:3] or header.shape[0] != (named + [1])[3:4][0]:
+        problems.append(f"shape {header.shape}, not {named}")
+    elif referee.canonical_hash(facts) != row["sha256_canonical"]:
+        problems.append("voxel hash differs")
+    elif header.affine_source != NO_POSITION:
+        gap = referee.affine_gap(facts, np.array(json.loads(row["affine_RAS"])))
+        written = 5e-6 * max(header.shape[1:])  # the manifest has five decimals of each step
+        problems += [] if gap <= referee.TOLERANCE_MM + written else [f"affine is {gap:.4g} away"]
+    return "; ".join(problems)

@@ -1,0 +1,188 @@
+"""Series that medimg writes: read back by medimg, by pydicom and by GDCM."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medimg_cli.affine import AffineMatrix
+from medimg_cli.backends import ArrayBackend
+from medimg_cli.errors import CastError, GeometryError, MedImgError, StorageError, UnsupportedError, UsageError
+from medimg_cli.formats import open_backend
+from medimg_cli.formats.dicom_writing import save_dicom
+from medimg_cli.header import Header
+from medimg_cli.storage.stored import whole
+from tests.formats.dicom_files import same_world
+from tests.helpers import AFFINES, make, voxels
+
+pydicom = pytest.importorskip("pydicom")
+
+SHAPE = (1, 5, 4, 6)
+
+
+def image(dtype: str = "int16", kind: str = "oblique", shape: tuple[int, ...] = SHAPE, **fields: Any) -> ArrayBackend:
+    return ArrayBackend(voxels(shape, dtype), Header(shape=shape, dtype=dtype, affine=AFFINES[kind], **fields))
+
+
+def stored(backend: Any) -> np.ndarray[Any, Any]:
+    found: np.ndarray[Any, Any] = backend.read(whole(backend.header.shape), raw=True)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["straight", "oblique", "left-handed", "permuted"])
+@pytest.mark.parametrize("modality", ["MR", "CT", "OT"])
+@pytest.mark.parametrize("dtype", ["int16", "uint16", "uint8"])
+def test_round_trip(kind: str, modality: str, dtype: str, tmp_path: Path) -> None:
+    source = image(dtype, kind)
+    files = save_dicom(source, str(tmp_path / "out"), modality=modality)
+    assert [Path(file).name for file in files] == [f"{n:05d}.dcm" for n in range(1, 7)]
+    backend = open_backend(tmp_path / "out")
+    assert not backend.header.warnings
+    assert backend.header.dtype == ("uint16" if dtype == "uint8" and modality != "OT" else dtype)
+    assert same_world(stored(backend), backend.header.affine, source.array, source.header.affine) is None
+    if kind != "left-handed":
+        assert backend.header.affine.allclose(source.header.affine, 1e-6)
+    numbers = [pydicom.dcmread(file).InstanceNumber for file in files]
+    assert numbers == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("kind", ["oblique", "left-handed"])
+def test_gdcm_reads_the_same(kind: str, tmp_path: Path) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    source = image("int16", kind)
+    save_dicom(source, str(tmp_path / "out"))
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(tmp_path / "out")))
+    found = reader.Execute()
+    direction = np.array(found.GetDirection()).reshape(3, 3) * found.GetSpacing()
+    lps = np.vstack([np.column_stack([direction, found.GetOrigin()]), [0, 0, 0, 1]])
+    array = np.ascontiguousarray(sitk.GetArrayFromImage(found).T)[None]
+    where = AffineMatrix.from_lps(lps.tolist())
+    assert same_world(array, where, source.array, source.header.affine) is None
+
+
+def test_slope_stays(tmp_path: Path) -> None:
+    source = image(slope=0.25, inter=-12.5)
+    save_dicom(source, str(tmp_path / "out"), modality="CT")
+    header = open_backend(tmp_path / "out").header
+    assert (header.dtype, header.slope, header.inter) == ("int16", 0.25, -12.5)
+
+
+def test_time(tmp_path: Path) -> None:
+    source = image(shape=(3, 5, 4, 2), axes=(("time", 3),), time_spacing=2.25)
+    save_dicom(source, str(tmp_path / "out"))
+    backend = open_backend(tmp_path / "out")
+    assert (backend.header.axes, backend.header.time_spacing) == ((("time", 3),), 2.25)
+    assert same_world(stored(backend), backend.header.affine, source.array, source.header.affine) is None
+
+
+def test_colours(tmp_path: Path) -> None:
+    source = image("uint8", shape=(3, 5, 4, 2), axes=(("rgb", 3),))
+    with pytest.raises(UnsupportedError, match="modality='OT'"):
+        save_dicom(source, str(tmp_path / "out"))
+    save_dicom(source, str(tmp_path / "out"), modality="OT")
+    backend = open_backend(tmp_path / "out")
+    assert same_world(stored(backend), backend.header.affine, source.array, source.header.affine) is None
+
+
+def test_whole_numbers_are_exact(tmp_path: Path) -> None:
+    values = np.arange(-60, 60).reshape(SHAPE)
+    for dtype in ("float32", "int64", "int32"):
+        source = ArrayBackend(values.astype(dtype), image(dtype).header)
+        save_dicom(source, str(tmp_path / dtype))
+        backend = open_backend(tmp_path / dtype)
+        assert backend.header.dtype == "int16"
+        assert same_world(stored(backend), backend.header.affine, values, AFFINES["oblique"]) is None
+
+
+def test_fractions_need_rescale(tmp_path: Path) -> None:
+    values = np.random.default_rng(3).normal(size=SHAPE).astype("float32")
+    source = ArrayBackend(values, image("float32").header)
+    with pytest.raises(CastError, match="rescale=True"):
+        save_dicom(source, str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+    save_dicom(source, str(tmp_path / "out"), rescale=True)
+    backend = open_backend(tmp_path / "out")
+    found = backend.read(whole(SHAPE))
+    assert np.abs(found - values).max() <= 0.5001 * (values.max() - values.min()) / 65535 + 1e-6
+    flat = ArrayBackend(np.full(SHAPE, 0.3, "float32"), image("float32").header)
+    save_dicom(flat, str(tmp_path / "flat"), rescale=True)
+    assert np.allclose(open_backend(tmp_path / "flat").read(whole(SHAPE)), 0.3)
+    values[0, 0, 0, 0] = np.nan
+    with pytest.raises(CastError, match="finite"):
+        save_dicom(source, str(tmp_path / "nan"), rescale=True)
+
+
+def test_same_image_same_bytes(tmp_path: Path) -> None:
+    for name in "ab":
+        save_dicom(image(), str(tmp_path / name))
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+    other = image()
+    other.array[0, 0, 0, 0] += 1
+    save_dicom(other, str(tmp_path / "c"))
+    uids = {pydicom.dcmread(tmp_path / name / "00002.dcm").SOPInstanceUID for name in "abc"}
+    assert len(uids) == 2
+    assert all(uid.is_valid and uid.startswith("2.25.") for uid in uids)
+
+
+def test_metadata(tmp_path: Path) -> None:
+    source = image(metadata={"RepetitionTime": 2.3, "ManufacturersModelName": "Magnet 3"}, description="T1 \\ of it")
+    given = {"PatientName": "Doe^Jane", "StudyInstanceUID": "1.2.3", "SeriesNumber": 7, "SeriesDescription": "mine"}
+    save_dicom(source, str(tmp_path / "out"), metadata=given)
+    found = pydicom.dcmread(tmp_path / "out" / "00001.dcm")
+    assert (found.PatientName, found.StudyInstanceUID, found.SeriesNumber) == ("Doe^Jane", "1.2.3", 7)
+    assert (found.SeriesDescription, found.RepetitionTime) == ("mine", 2300)
+    assert found.ManufacturerModelName == "Magnet 3"
+    header = open_backend(tmp_path / "out").header
+    assert header.metadata["RepetitionTime"] == 2.3
+    for keyword in ("PatientsName", "Rows", "ImagePositionPatient"):
+        with pytest.raises(UsageError, match=keyword):
+            save_dicom(source, str(tmp_path / "x"), metadata={keyword: 1})
+
+
+@pytest.mark.parametrize("kind", ["channels", "vector", "time-vector", "rgba", "time-rgb"])
+def test_what_a_series_does_not_hold(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError):
+        save_dicom(make(kind), str(tmp_path / "x"), modality="OT")
+    with pytest.raises(UnsupportedError, match="complex"):
+        save_dicom(image("complex64"), str(tmp_path / "x"))
+    with pytest.raises(GeometryError, match="right angle"):
+        save_dicom(image(kind="sheared"), str(tmp_path / "x"))
+    with pytest.raises(UsageError, match="PT"):
+        save_dicom(image(), str(tmp_path / "x"), modality="PT")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tilted_image_stays_tilted(tmp_path: Path) -> None:
+    tilted = AffineMatrix([[0.9, 0, 0, -37.5], [0, 1.25, 0.7, 12.25], [0, 0, 3.0, 81.0], [0, 0, 0, 1]])
+    source = ArrayBackend(voxels(SHAPE, "int16"), image().header.replace(affine=tilted))
+    save_dicom(source, str(tmp_path / "out"))
+    assert open_backend(tmp_path / "out").header.affine.allclose(tilted, 1e-6)
+
+
+def test_folders_are_not_overwritten(tmp_path: Path) -> None:
+    save_dicom(image(), str(tmp_path / "out"))
+    with pytest.raises(StorageError, match="exists already"):
+        save_dicom(image(), str(tmp_path / "out"))
+    save_dicom(image(shape=(1, 5, 4, 2)), str(tmp_path / "out"), force=True)
+    assert len(list((tmp_path / "out").iterdir())) == 2
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(StorageError, match="something else"):
+        save_dicom(image(), str(tmp_path / "out"), force=True)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(StorageError, match="no folder"):
+        save_dicom(image(), str(tmp_path / "file"), force=True)
+    with pytest.raises(MedImgError, match="no such file"):
+        save_dicom(image(), str(tmp_path / "no" / "out"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "out"]
+
+
+def test_nothing_is_left_where_writing_fails(tmp_path: Path) -> None:
+    """A value that pydicom refuses comes up in the middle of the work."""
+    with pytest.raises(MedImgError):
+        save_dicom(image(), str(tmp_path / "out"), metadata={"SeriesNumber": "seven"})
+    assert not list(tmp_path.iterdir())

@@ -2,10 +2,10 @@
 PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint types docs check bench conformance
+.PHONY: help venv test lint types docs check bench bench-library conformance
 
 help:  ## List these targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 venv:  ## Make .venv with everything that development needs
 	python3 -m venv .venv
@@ -30,6 +30,9 @@ check: lint types  ## Do all that .ci/run does, in the environment at hand
 
 bench:  ## Measure speed and memory against other tools
 	$(PYTHON) benchmarks/bench.py
+
+bench-library:  ## Measure regions, resampling and the web inside one process
+	$(PYTHON) benchmarks/library.py
 
 conformance:  ## Compare with independent readers on real files
 	$(PYTHON) scripts/conformance.py

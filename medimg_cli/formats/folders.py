@@ -88,7 +88,7 @@ def open_folder(path: str) -> Backend:
         module = import_module(kind.module)
     except ImportError as error:
         extra = f"[{kind.extra}]" if kind.extra else ""
-        hint = f"pip install 'medimg-cli{extra}'"
-        raise MissingExtraError(f"a {kind.name} folder needs {error.name or 'a library'}", path=path, hint=hint) from None
+        needs = f"a {kind.name} folder needs {error.name or 'a library'}"
+        raise MissingExtraError(needs, path=path, hint=f"pip install 'medimg-cli{extra}'") from None
     backend: Backend = module.open_folder(path)
     return backend

@@ -350,7 +350,8 @@ def _modified(path: str) -> float:
     try:
         times = [os.stat(path).st_mtime_ns]
         if os.path.isdir(path):
-            times += [entry.stat().st_mtime_ns for entry in os.scandir(path)]
+            files = (os.path.join(place, name) for place, _, names in os.walk(path) for name in names)
+            times += [os.stat(file).st_mtime_ns for file in files]
     except OSError:
         return float("inf")
     return max(times)

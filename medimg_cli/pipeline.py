@@ -158,6 +158,10 @@ def _target(task: Task) -> Iterator[str]:
         raise UsageError(
             f"{task.suffix} is two files, standard output is one stream", hint="give --suffix .nii, .mha, .nrrd"
         )
+    if split_suffix(name)[1].endswith(".zarr"):
+        raise UsageError(
+            f"{task.suffix} is a folder, standard output is one stream", hint="give --suffix .nii, .mha, .nrrd"
+        )
     if sys.stdout.isatty():
         raise UsageError("standard output is a terminal, an image is no text", hint="redirect it: > FILE, or | COMMAND")
     with tempfile.TemporaryDirectory(prefix="medimg-") as folder:

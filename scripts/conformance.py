@@ -29,6 +29,8 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 import conformance_checks as checks
+import conformance_dicom
+import conformance_zarr
 import proving
 from conformance_checks import Result
 
@@ -46,7 +48,8 @@ TITLES = {
     "bad: bomb": "Bombs",
     "bad: hostile": "Hostile files",
     "bad: degenerate": "Degenerate files in _generated/bad: what happened",
-    "later": "Formats of later issues (DICOM, Zarr): named, no crash",
+    "dicom": "DICOM files and folders: read, or refused with a reason",
+    "zarr": "Zarr stores: read, or refused with a reason",
 }
 SHOWN_IN_FULL = (
     "disagree",
@@ -67,7 +70,8 @@ def tasks(data: Path, parts: Sequence[str]) -> tuple[list[Task], list[Task]]:
         for row in rows:
             agreed = row["verdict"].startswith("AGREE")
             reading.append((checks.check_agree if agreed else checks.check_other, (data, row)))
-        running.append((checks.check_later, (data,)))
+        reading += [(conformance_dicom.check_dicom, (data, row)) for row in conformance_dicom.rows(data)]
+        reading += [(conformance_zarr.check_zarr, (data, name)) for name in conformance_zarr.stores(data)]
     for name, kind, what in checks.generated(data):
         part, _, base = name.partition("/")
         if part not in parts:
@@ -75,7 +79,9 @@ def tasks(data: Path, parts: Sequence[str]) -> tuple[list[Task], list[Task]]:
         if part == "formats":
             names = [base, base.replace(".img", ".hdr")] if ".img" in base else [base]
             reading += [(checks.check_format, (data, one)) for one in names]
-        elif kind == "valid" and not name.endswith(checks.LATER):
+        elif kind == "valid" and name.endswith(".zarr"):
+            continue  # among the stores above
+        elif kind == "valid":
             reading.append((checks.check_valid, (data, name)))
         elif part == "odd" and kind == "degenerate":
             reading.append((checks.check_listed, (data, name, what)))
@@ -103,7 +109,8 @@ def crashed(function: Callable[..., Result], arguments: Sequence[Any], note: str
         "check_format": "formats",
         "check_valid": "odd",
         "check_listed": "degenerate",
-        "check_later": "later",
+        "check_dicom": "dicom",
+        "check_zarr": "zarr",
     }.get(function.__name__, "bad: invalid")
     return Result(group, name, "fail", note=note)
 

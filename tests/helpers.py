@@ -381,7 +381,7 @@ def torture(path: str, mutations: int) -> list[str]:
     """
     expected = read(open_backend(path))
     found: list[str] = []
-    for file in sorted(Path(path).parent.iterdir()):
+    for file in sorted(file for file in Path(path).parent.rglob("*") if file.is_file()):
         content = file.read_bytes()
         for done, damaged, strict in _damages(content, mutations, file.name):
             file.write_bytes(damaged)

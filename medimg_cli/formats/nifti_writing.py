@@ -24,7 +24,7 @@ from medimg_cli.formats.nifti_fields import (
 from medimg_cli.formats.writing import Encoded
 from medimg_cli.header import Header
 
-__all__ = ["build", "encoded"]
+__all__ = ["build", "encoded", "placed"]
 
 #: dtypes that NIfTI lacks -> the narrowest that holds all their values.
 _WIDER = {"bool": "uint8", "float16": "float32"}
@@ -40,6 +40,8 @@ def build(header: Header) -> tuple[Fields, int, str]:
     A header that came from NIfTI starts from its own raw fields, and only those change whose neutral value changed.
     """
     native = header.native.data if header.native is not None and header.native.family == "nifti" else None
+    if native and not header.format.startswith("nifti"):  # NIfTI-Zarr: the same header in another container
+        header = header.replace(format=f"nifti{native[0]}")
     version = 2 if header.format == "nifti2" else 1
     axes = _file_axes(header)
     byte_order = native[1] if native else "little"
@@ -244,7 +246,7 @@ def encoded(header: Header, name: str, extensions: list[tuple[int, bytes]]) -> E
     behind = extension_bytes(extensions, byte_order)
     layout = layout_of(header)
     if suffix == ".nii":
-        head = _placed(raw, version, byte_order, SIZES[version] + len(behind), b"n+") + behind
+        head = placed(raw, version, byte_order, SIZES[version] + len(behind), b"n+") + behind
         return Encoded(layout=layout, head=head, compression=compression)
     base = stem.rpartition("/")[2]
     ending = name[len(stem) + len(suffix) :]
@@ -252,13 +254,13 @@ def encoded(header: Header, name: str, extensions: list[tuple[int, bytes]]) -> E
         layout=layout,
         compression=compression,
         data_name=f"{base}.img{ending}",
-        header=_placed(raw, version, byte_order, 0, b"ni") + behind,
+        header=placed(raw, version, byte_order, 0, b"ni") + behind,
         header_name=f"{base}.hdr{ending}",
         header_compression=compression,
     )
 
 
-def _placed(raw: bytes, version: int, byte_order: str, offset: int, magic: bytes) -> bytes:
+def placed(raw: bytes, version: int, byte_order: str, offset: int, magic: bytes) -> bytes:
     """Return a raw header with its voxels at ``offset`` and the magic of a single file or a pair."""
     out = bytearray(raw)
     order = "<" if byte_order == "little" else ">"

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medimg_cli.errors import LossError, NotFoundError, StorageError
-from medimg_cli.formats import codec_module, format_for_output, open_backend, split_suffix
+from medimg_cli.formats import Format, codec_module, format_for_output, open_backend, split_suffix
 from medimg_cli.header import Difference, Header, differences
 from medimg_cli.storage.atomic import AtomicGroup, StagedFile
+from medimg_cli.storage.atomic_folder import StagedFolder
 from medimg_cli.storage.codecs import pack_bits
 from medimg_cli.storage.compress import open_sink
 from medimg_cli.storage.source import PathSource
@@ -157,10 +158,13 @@ def save_backend(
                 group.create(name).write(content)
         if hasattr(module, "encode"):
             _write_encoded(group, module.encode(fitted, path, level), backend, fitted, path, level, threads)
+        elif hasattr(module, "write_folder"):
+            store = group.add(StagedFolder(path, force=force, replaceable=module.is_store))
+            module.write_folder(store, backend, fitted, level=level, threads=threads)
         else:
             staged = group.create(path)
             module.write_file(staged, path, backend, fitted, level)
-        _verify(group, path, fitted, row.name)
+        _verify(group, path, fitted, row)
     return lost
 
 
@@ -224,16 +228,24 @@ class _Staged(PathSource):
         return PathSource(self._others[name], name=name)
 
 
-def _verify(group: AtomicGroup, path: str, fitted: Header, format: str) -> None:
+def _verify(group: AtomicGroup, path: str, fitted: Header, row: Format) -> None:
     """Read the header of what was written; it must say what ``fit`` promised."""
-    others = {os.path.basename(file.path): file.readable_path for file in group.files}
-    staged = _Staged(group.files[-1].readable_path, path, others)
-    written: Any = open_backend(staged, format=format).header
+    written: Any = _staged_backend(group, path, row).header
     wrong = differences(fitted, written)
     problem = next((w for w in written.warnings if w.startswith("truncated")), None)
     if wrong or problem:
         what = problem or "; ".join(map(str, wrong))
         raise StorageError(f"the written header does not read back: {what}", path=path, hint="please report this")
+
+
+def _staged_backend(group: AtomicGroup, path: str, row: Format) -> Backend:
+    last = group.files[-1]
+    module = codec_module(row)
+    if hasattr(module, "open_folder") and hasattr(module, "write_folder"):
+        folder: Backend = module.open_folder(last.readable_path)
+        return folder
+    others = {os.path.basename(file.path): file.readable_path for file in group.files}
+    return open_backend(_Staged(last.readable_path, path, others), format=row.name)
 
 
 def output_compression(path: str) -> str | None:

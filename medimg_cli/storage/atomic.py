@@ -296,12 +296,17 @@ class AtomicGroup:
 
     def __init__(self, *, force: bool = False) -> None:
         self.force = force
-        self.files: list[StagedFile] = []
+        self.files: list[Any] = []
 
     def create(self, path: str) -> StagedFile:
         """Start a file."""
-        self.files.append(StagedFile(path, force=self.force))
-        return self.files[-1]
+        file: StagedFile = self.add(StagedFile(path, force=self.force))
+        return file
+
+    def add(self, staged: Any) -> Any:
+        """Take in a file, or a folder (:class:`medimg_cli.storage.atomic_folder.StagedFolder`), and return it."""
+        self.files.append(staged)
+        return staged
 
     def __enter__(self) -> AtomicGroup:
         return self
@@ -323,8 +328,8 @@ class AtomicGroup:
     def _publish_together(self) -> None:
         """Give all files their names, or none: other writers wait, signals wait, and an error undoes what was done."""
         with _folders_locked({file.folder for file in self.files}), _signals_held():
-            kept: list[tuple[StagedFile, str | None]] = []
-            done: list[StagedFile] = []
+            kept: list[tuple[Any, str | None]] = []
+            done: list[Any] = []
             try:
                 for file in self.files:
                     kept.append((file, file.keep_old()))

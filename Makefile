@@ -2,7 +2,7 @@
 PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint types docs check bench bench-library conformance
+.PHONY: help venv test lint types docs html check bench bench-library conformance
 
 help:  ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -23,6 +23,9 @@ types:  ## Check types
 
 docs:  ## Write man pages, completions and the README's command table anew
 	$(PYTHON) scripts/generate_docs.py
+
+html:  ## Build the documentation into docs/_build
+	$(PYTHON) -m sphinx -W --keep-going -q docs docs/_build
 
 check: lint types  ## Do all that .ci/run does, in the environment at hand
 	$(PYTHON) scripts/generate_docs.py --check

@@ -13,7 +13,7 @@ in mm, ``i,j,k`` voxel indices; or ``x,y,z`` where a line ``# CoordinateSystem =
 says which they are. ``label`` is the name of a point, ``description`` more about it, ``defined`` 0 where its place is
 not known; other columns are not read. Tables of boxes have six columns, ``r1,a1,s1,r2,a2,s2`` for two corners or
 ``r,a,s,r_size,a_size,s_size`` for centre and size, and ``name``, ``description`` and ``label``, an integer. A line
-``# affine = `` at the top with twelve numbers, row by row, ties ``i,j,k`` to the world.
+``# affine =`` at the top with twelve numbers, row by row, ties ``i,j,k`` to the world.
 
 Text is UTF-8. What a file cannot hold `write` returns, and a warning says.
 """

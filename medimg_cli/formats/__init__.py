@@ -419,6 +419,6 @@ def read_header(path: object, *, format: str | None = None) -> Header:
     Raises
     ------
     MedImgError
-        As :func:`open_backend`.
+        If it cannot be read; the class says why.
     """
     return open_backend(path, format=format).header

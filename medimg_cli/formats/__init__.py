@@ -92,7 +92,7 @@ FORMATS: tuple[Format, ...] = (
     Format("afni", "AFNI HEAD/BRIK", (".head", ".brik"), _HERE + "afni", (), compressed=True),
     Format("gipl", "GIPL", (".gipl",), _HERE + "gipl",
            ((252, b"\xef\xff\xe9\xb0"), (252, b"\x2a\xe3\x89\xb8")), writes=True, compressed=True),
-    Format("vtk", "VTK structured points", (".vtk",), _HERE + "vtk",
+    Format("vtk", "VTK image", (".vtk",), _HERE + "vtk",
            ((0, b"# vtk DataFile"),), writes=True),
     Format("hdf5", "ITK HDF5", (".hdf5", ".h5", ".hdf"), _HERE + "hdf5",
            ((0, b"\x89HDF\r\n\x1a\n"),), writes=True, through="h5py", extra="minc"),
@@ -105,7 +105,7 @@ FORMATS: tuple[Format, ...] = (
     Format("jpeg2000", "JPEG 2000", (".jp2", ".j2k", ".jpx"), _HERE + "pictures",
            ((0, b"\0\0\0\x0cjP  \r\n\x87\n"), (0, b"\xff\x4f\xff\x51")), through="Pillow"),
     Format("dicom", "DICOM", (".dcm", ".ima", ".dicom"), _HERE + "dicom", ((128, b"DICM"),), through="pydicom"),
-    Format("zarr", "NIfTI-Zarr, OME-Zarr", (".nii.zarr", ".ome.zarr", ".zarr"), _HERE + "zarr",
+    Format("zarr", "NIfTI-Zarr and OME", (".nii.zarr", ".ome.zarr", ".zarr"), _HERE + "zarr",
            writes=True, extra="zarr"),
 )  # fmt: skip
 

@@ -135,7 +135,13 @@ def _jpeg2000(folder: Path) -> Iterator[Path]:
 def _dicom(folder: Path) -> Iterator[Path]:
     pydicom = pytest.importorskip("pydicom")
     data = Path(pydicom.__file__).parent / "data" / "test_files"
-    for name in ("MR_small.dcm", "MR_small_bigendian.dcm", "MR_small_RLE.dcm", "examples_rgb_color.dcm", "image_dfl.dcm"):
+    for name in (
+        "MR_small.dcm",
+        "MR_small_bigendian.dcm",
+        "MR_small_RLE.dcm",
+        "examples_rgb_color.dcm",
+        "image_dfl.dcm",
+    ):
         own = folder / name
         own.mkdir(parents=True)
         shutil.copy(data / name, own)

@@ -520,8 +520,12 @@ def _attempt_in_worker(task: Task, work: Work, threads: int) -> Outcome:
     import signal
     import sys
 
+    def stop(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the second order must not interrupt the cleaning up
+        sys.exit(128 + number)
+
     try:
-        before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+        before = signal.signal(signal.SIGTERM, stop)
         outcome = _attempt(task, work, threads)
         signal.signal(signal.SIGTERM, before)
     except SystemExit as stop:

@@ -27,6 +27,7 @@ MEMBERS: dict[str, tuple[str, ...]] = {
         *("get_center", "set_check_nans", "plot", "show", "hist", "to_video", "count_nonzero", "count_labels"),
     ),
     "TorchIO 2": (  # 2.0.0a2
+        "ImageInput",
         *("path", "is_loaded", "data", "affine", "metadata", "dataobj", "shape", "spatial_shape", "num_channels"),
         *("spacing", "origin", "memory", "dtype", "orientation", "points", "bounding_boxes", "load", "set_data"),
         *("device", "to", "numpy", "new_like", "save", "plot", "plot_interactive", "to_gif", "to_video"),
@@ -41,7 +42,7 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     ),
     "TorchIO 2: BoundingBoxes": (
         *("data", "format", "labels", "affine", "metadata", "num_boxes", "device", "to", "to_format", "new_like"),
-        *("axes", "representation"),
+        *("axes", "representation", "IJKIJK", "IJKWHD"),
     ),
     "mitk.Image": (  # its user guide of 2026
         *("Image()", "Image(path)", "Image(array)", "initialize", "from_numpy", "load", "save", "ndim", "shape"),
@@ -55,7 +56,7 @@ MEMBERS: dict[str, tuple[str, ...]] = {
         *("MetaData.is_right_handed_ornt", "CoordSys", "Affine", "Affine.index2coord", "Affine.clone"),
         *("Affine.origin", "Affine.spacing", "Affine.direction", "Affine.construct_affine", "Affine.affine2origin"),
         *("Affine.affine2spacing", "Affine.affine2direction", "Affine.affine2comps", "ItkIO"),
-        "InconsistentSeriesError",
+        *("InconsistentSeriesError", "MetaData.check_valid_coord_sys", "convert_affine"),
     ),
 }
 
@@ -118,6 +119,12 @@ def test_the_lists_are_those_of_the_libraries() -> None:
     assert public - set(MEMBERS[section]) == set()
 
 
+def test_the_list_of_medio_is_that_of_medio() -> None:
+    medio = pytest.importorskip("medio")
+    named = {name.partition(".")[0] for name in MEMBERS["medio"]}
+    assert {name for name in medio.__all__ if not name.startswith("_")} - named == set()
+
+
 # what no other test says in these words
 
 
@@ -140,6 +147,13 @@ def test_words_of_torchio() -> None:
     assert sum(n for label, n in labels.count().items() if label) == 40  # count_nonzero
     image.load()
     assert image.is_loaded
+    assert mi.BoundingBoxFormat.IJKIJK.representation != mi.BoundingBoxFormat.IJKWHD.representation
+
+
+def test_nans_in_a_file_are_told(tmp_path: Path) -> None:
+    ScalarImage(np.full((1, 2, 3, 4), np.nan, "float32")).save(tmp_path / "nan.nii.gz")
+    with pytest.warns(RuntimeWarning, match="NaNs found"):
+        ScalarImage(tmp_path / "nan.nii.gz", check_nans=True).load()  # Image.load for read_and_check
 
 
 def test_words_of_mitk(tmp_path: Path) -> None:
@@ -173,7 +187,9 @@ def test_words_of_medio(tmp_path: Path) -> None:
     affine = AffineMatrix.from_spacing((1, 2, 3), origin=(4, 5, 6))
     assert affine.apply((1, 1, 1)) == (5, 7, 9)  # index2coord
     assert affine.determinant > 0  # is_right_handed_ornt
-    assert affine.to_lps().origin == (-4, -5, 6)
+    assert affine.to_lps().origin == (-4, -5, 6)  # convert_affine
+    with pytest.raises(mi.UsageError):  # check_valid_coord_sys
+        mi.read_array(tmp_path / "a.nii.gz", coordinates="itk")
     assert (affine.clone().spacing, affine.direction[0]) == ((1, 2, 3), (1, 0, 0))
 
 

@@ -431,12 +431,17 @@ def write_folder(
 
 
 def is_store(path: str) -> bool:
-    """Tell whether a folder is a Zarr store and nothing else: only then may another one replace it.
+    """Tell whether a folder is the Zarr store of one image and nothing else: only then may another one replace it.
 
-    Beside its metadata a store has folders, and files of chunks whose names are numbers.
+    All through the tree there are only metadata, the arrays ``nifti`` and 0, 1 ... of the levels, and files and folders
+    of chunks, whose names are numbers: no labels, no wells, no notes of anybody.
     """
-    names = set(os.listdir(path))
-    files = {name for name in names if not os.path.isdir(os.path.join(path, name))}
     known = {"zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata"}
-    marks = {"zarr.json", ".zgroup", ".zarray"}
-    return bool(files & marks) and all(name in known or not name.strip("0123456789.") for name in files)
+    if not {"zarr.json", ".zgroup", ".zarray"}.intersection(os.listdir(path)):
+        return False
+    for _, folders, files in os.walk(path):
+        if any(name not in ("nifti", "c") and name.strip("0123456789") for name in folders):
+            return False
+        if any(name not in known and name.strip("0123456789.") not in ("", "c") for name in files):
+            return False
+    return True

@@ -14,7 +14,7 @@ from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from medimg_cli.dtypes import ITEMSIZE, kind
+from medimg_cli.dtypes import ITEMSIZE, is_complex, kind
 from medimg_cli.formats import nifti
 from medimg_cli.formats.nifti_fields import SIZES, unpack
 from medimg_cli.header import Header
@@ -80,7 +80,7 @@ def write(staged: StagedFolder, backend: Backend, header: Header, level: int | N
         "compressor": {"id": "zlib", "level": level},
         "dimension_separator": "/",
         "dtype": _dtype(header),
-        "fill_value": None if _colors(header) > 1 else 0,
+        "fill_value": None if _colors(header) > 1 else [0.0, 0.0] if is_complex(header.dtype) else 0,
         "filters": None,
         "order": "C",
         "shape": shape,

@@ -80,7 +80,7 @@ class StagedFile:
         if nameless:
             try:
                 fd = os.open(self.folder, nameless | os.O_RDWR | os.O_CLOEXEC, 0o666)
-                _lock(fd)
+                lock(fd)
                 return fd
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
@@ -96,7 +96,7 @@ class StagedFile:
                 continue
             except OSError as error:
                 raise self._failed(error) from error
-            if _lock(fd) and _is_named(fd, name):
+            if lock(fd) and is_named(fd, name):
                 self._temporary = name
                 return fd
             os.close(fd)  # a run that looks for leftovers took it for one before it was locked
@@ -115,7 +115,7 @@ class StagedFile:
                 continue
             last = number + 8
             try:
-                if _locked_by_nobody(fd) and _is_named(fd, name):
+                if locked_by_nobody(fd) and is_named(fd, name):
                     os.unlink(name)
             except OSError:
                 pass
@@ -249,7 +249,7 @@ class StagedFile:
             self._fd = -1
 
 
-def _lock(fd: int) -> bool:
+def lock(fd: int) -> bool:
     """Hold an advisory lock as long as the file is open: it tells a living writer from a dead one.
 
     False where somebody else holds it; a file system without locks counts as locked.
@@ -265,7 +265,7 @@ def _lock(fd: int) -> bool:
     return True
 
 
-def _is_named(fd: int, name: str) -> bool:
+def is_named(fd: int, name: str) -> bool:
     """Tell whether an open file still has its name: under lock nobody else takes it away."""
     try:
         return os.path.samestat(os.fstat(fd), os.lstat(name))
@@ -273,7 +273,8 @@ def _is_named(fd: int, name: str) -> bool:
         return False
 
 
-def _locked_by_nobody(fd: int) -> bool:
+def locked_by_nobody(fd: int) -> bool:
+    """Take the lock of a file that a killed writer left; False where a living one holds it, or nobody can tell."""
     try:
         import fcntl
 

@@ -12,8 +12,10 @@ import errno
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 
 from medimg_cli.errors import MedImgError, StorageError
+from medimg_cli.storage.atomic import is_named, lock, locked_by_nobody
 
 __all__ = ["StagedFolder"]
 
@@ -81,34 +83,45 @@ class StagedFolder:
             shutil.rmtree(self._old, ignore_errors=True)
         elif os.path.isdir(self._old):
             os.rename(self._old, self.target)
-        for number in range(8):
-            name = self._hidden(number)
+        start = f".{self._short()}.medimg-"
+        try:
+            left = [name for name in os.listdir(self.folder) if name.startswith(start)]
+        except OSError:
+            return  # whoever opens says what is wrong with the parent
+        for name in map(partial(os.path.join, self.folder), left):
+            if name == self._old:
+                continue
             try:
                 fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             except OSError:
                 continue
             try:
-                if _locked(fd):
+                if locked_by_nobody(fd) and is_named(fd, name):
                     shutil.rmtree(name, ignore_errors=True)
             finally:
                 os.close(fd)
 
-    def _hidden(self, number: int) -> str:
-        return os.path.join(self.folder, f".{self._short()}.medimg-{number}")
-
     def _open(self) -> str:
-        for number in range(1000):
-            name = self._hidden(number)
+        """Make a folder of a name that nobody used before, and lock it.
+
+        Between the two somebody may take it for one that a killed run left; then the next name is tried.
+        """
+        for _ in range(100):
+            name = os.path.join(self.folder, f".{self._short()}.medimg-{os.urandom(6).hex()}")
             try:
                 os.mkdir(name)
                 self._lock = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            except FileExistsError:
-                continue
+            except FileNotFoundError as error:
+                if os.path.isdir(self.folder):
+                    continue
+                raise self._failed(error) from error
             except OSError as error:
                 raise self._failed(error) from error
-            _locked(self._lock)
-            return name
-        raise StorageError("a thousand other writers are at it", path=self.path)
+            if lock(self._lock) and is_named(self._lock, name):
+                return name
+            os.close(self._lock)
+            self._lock = -1
+        raise StorageError("other writers take its place again and again", path=self.path)
 
     def _failed(self, error: OSError) -> MedImgError:
         if isinstance(error, MedImgError):
@@ -167,11 +180,14 @@ class StagedFolder:
         """
         try:
             self._check()
+            if not is_named(self._lock, self.readable_path):
+                raise StorageError("somebody removed what was written so far", path=self.path, hint="try again")
             if not os.path.lexists(self.target):
                 os.rename(self.readable_path, self.target)
                 self._temporary = None
             elif _exchanged(self.readable_path, self.target):
-                pass  # what is hidden now is the old one, and goes
+                shutil.rmtree(self.readable_path, ignore_errors=True)  # the old one
+                self._temporary = None
             else:
                 os.rename(self.target, self._old)
                 os.rename(self.readable_path, self.target)
@@ -187,23 +203,12 @@ class StagedFolder:
 
     def discard(self) -> None:
         """Remove what is left of a folder that was not published, or was replaced."""
-        if self._temporary is not None:
+        if self._temporary is not None and is_named(self._lock, self._temporary):
             shutil.rmtree(self._temporary, ignore_errors=True)
-            self._temporary = None
+        self._temporary = None
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
-
-
-def _locked(fd: int) -> bool:
-    """Take an advisory lock that tells a living writer from a dead one; False where somebody else holds it."""
-    try:
-        import fcntl
-
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, OSError):
-        return False
-    return True
 
 
 def _exchanged(first: str, second: str) -> bool:

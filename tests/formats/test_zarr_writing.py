@@ -22,6 +22,7 @@ from medimg_cli.formats import open_backend
 from medimg_cli.formats.writing import save_backend
 from medimg_cli.formats.zarr import is_store
 from medimg_cli.header import Header
+from medimg_cli.image import ScalarImage
 from medimg_cli.storage import atomic_folder
 from medimg_cli.storage.atomic import AtomicGroup
 from medimg_cli.storage.atomic_folder import StagedFolder
@@ -134,7 +135,8 @@ def test_a_kill_leaves_a_hidden_folder_that_the_next_run_removes(tmp_path: Path)
     )
     path = tmp_path / "x.nii.zarr"
     subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, check=False)
-    assert left(tmp_path) == [".x.nii.zarr.medimg-0"]
+    (hidden,) = left(tmp_path)
+    assert hidden.startswith(".x.nii.zarr.medimg-")
     save_backend(scan(), str(path))
     assert left(tmp_path) == ["x.nii.zarr"]
 
@@ -231,3 +233,48 @@ def test_a_folder_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(UnsupportedError, match="folder"):
         open_backend(str(tmp_path))
+
+
+def test_a_live_folder_is_never_taken_for_a_dead_one(tmp_path: Path) -> None:
+    """Writers of one store at a time: each has its own folder, the last one that is complete stands."""
+    first = StagedFolder(str(tmp_path / "a.nii.zarr"), force=True, replaceable=lambda path: True)
+    second = StagedFolder(str(tmp_path / "a.nii.zarr"), force=True, replaceable=lambda path: True)
+    assert first.readable_path != second.readable_path
+    for staged, content in ((first, b"1"), (second, b"2")):
+        staged.write(".zgroup", b"{}")
+        staged.write("0/0", content)
+    first.publish()
+    second.publish()
+    assert (tmp_path / "a.nii.zarr" / "0" / "0").read_bytes() == b"2"
+    assert [each.name for each in tmp_path.iterdir()] == ["a.nii.zarr"]
+
+
+def test_what_was_removed_meanwhile_is_not_published(tmp_path: Path) -> None:
+    staged = StagedFolder(str(tmp_path / "a.nii.zarr"), force=False, replaceable=lambda path: True)
+    shutil.rmtree(staged.readable_path)
+    Path(staged.readable_path).mkdir()
+    with pytest.raises(StorageError, match="somebody removed"):
+        staged.publish()
+    assert not (tmp_path / "a.nii.zarr").exists()
+
+
+@pytest.mark.parametrize("inside", ["notes/thesis.txt", "labels/.zgroup", "y.nii.zarr/.zgroup", "0/notes.md"])
+def test_files_of_somebody_else_are_never_deleted(inside: str, tmp_path: Path) -> None:
+    image = ScalarImage(np.zeros((1, 3, 4, 5), "int16"))
+    image.save(tmp_path / "a.nii.zarr")
+    image.save(tmp_path / "a.nii.zarr")
+    kept = tmp_path / "a.nii.zarr" / inside
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("mine")
+    with pytest.raises(StorageError, match="something else"):
+        image.save(tmp_path / "a.nii.zarr")
+    assert kept.read_text() == "mine"
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128", "float32", "bool"])
+def test_the_zarr_library_opens_every_type(dtype: str, tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    values = np.arange(60).reshape(1, 3, 4, 5).astype(dtype)
+    ScalarImage(values).save(tmp_path / "a.nii.zarr")
+    theirs = zarr.open(str(tmp_path / "a.nii.zarr"), mode="r")["0"]
+    assert np.array_equal(np.squeeze(np.asarray(theirs)), values[0].transpose(2, 1, 0))

@@ -520,12 +520,12 @@ def _attempt_in_worker(task: Task, work: Work, threads: int) -> Outcome:
     import signal
     import sys
 
-    def stop(number: int, frame: Any) -> None:
+    def leave(number: int, frame: Any) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the second order must not interrupt the cleaning up
         sys.exit(128 + number)
 
     try:
-        before = signal.signal(signal.SIGTERM, stop)
+        before = signal.signal(signal.SIGTERM, leave)
         outcome = _attempt(task, work, threads)
         signal.signal(signal.SIGTERM, before)
     except SystemExit as stop:

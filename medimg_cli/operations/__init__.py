@@ -85,13 +85,17 @@ def from_json(step: Mapping[str, Any]) -> Operation:
     >>> from_json({"name": "flip", "version": 1, "parameters": {"axes": [0]}})
     Flip(axes=(0,), affine=None)
     """
-    found = operation_class(str(step.get("name")))
-    if int(step.get("version", 1)) > found.version:
-        raise UnsupportedError(f"operation {step['name']!r} was recorded by a later version of medimg")
+    if not isinstance(step, Mapping):
+        raise FormatError(f"the history holds {type(step).__name__}, expected a step")
+    found = operation_class(str(step.get("name"))[:80])
     try:
-        operation: Operation = found(**frozen(dict(step.get("parameters", {}))))
-    except (TypeError, ValueError) as error:
+        version = int(step.get("version", 1))
+        if version <= found.version:
+            operation: Operation = found(**frozen(dict(step.get("parameters", {}))))
+    except (TypeError, ValueError, RecursionError) as error:
         raise FormatError(f"the history holds a step {step['name']!r} that cannot be read: {error}") from None
+    if version > found.version:
+        raise UnsupportedError(f"operation {step['name']!r} was recorded by a later version of medimg")
     return operation
 
 

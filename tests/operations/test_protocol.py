@@ -89,6 +89,9 @@ def test_results_travel(operation: Any) -> None:
         ({"name": "flip", "version": 1, "parameters": {"axis": [0]}}, FormatError),
         ({"name": "crop", "version": 1, "parameters": {"amounts": "all"}}, FormatError),
         ({"name": "flip", "version": 1, "parameters": {"axes": [0]}, "grid_before": 5}, FormatError),
+        ({"name": "flip", "version": "x", "parameters": {"axes": [0]}}, FormatError),
+        ({"name": "flip", "version": 1, "parameters": 7}, FormatError),
+        (5, FormatError),
     ],
 )
 def test_a_history_that_makes_no_sense_is_refused(step: Any, error: type[Exception]) -> None:

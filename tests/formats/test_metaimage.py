@@ -98,7 +98,7 @@ class TestReading:
             ({"BinaryDataByteOrderMSB": None, "ElementByteOrderMSB": "True"}, VALUES.T.astype(">i2").tobytes()),
             ({"ElementByteOrderMSB": "True"}, RAW),  # BinaryDataByteOrderMSB counts
             ({"CompressedData": "True"}, zlib.compress(RAW)),
-            ({"CompressedData": "true"}, gzip.compress(RAW)),
+            ({"CompressedData": "true"}, gzip.compress(RAW, mtime=0)),
             ({"CompressedData": "True", "CompressedDataSize": str(len(zlib.compress(RAW)))}, zlib.compress(RAW) + b"x"),
             ({"HeaderSize": "-1"}, b"something in between" + RAW),
             ({"ElementDataFile": "Local"}, RAW),

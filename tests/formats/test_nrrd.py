@@ -86,7 +86,7 @@ class TestReading:
         raw = array.astype(array.dtype.newbyteorder(">")).T.tobytes()
         data = {
             "raw": raw,
-            "gz": gzip.compress(raw),
+            "gz": gzip.compress(raw, mtime=0),
             "bz": bz2.compress(raw),
             "he": raw.hex("\n", 3).upper().encode(),
         }.get(encoding[:2].lower() if encoding != "raw" else "raw")
@@ -124,10 +124,10 @@ class TestReading:
             ({"byteskip": "-1"}, b"whatever" + RAW),
             ({"line_skip": "2"}, b"one\ntwo\n" + RAW),
             ({"lineskip": "1", "byte_skip": "3"}, b"one\n123" + RAW),
-            ({"encoding": "gzip", "byte_skip": "5"}, gzip.compress(b"12345" + RAW)),
-            ({"encoding": "gzip", "byte_skip": "-1"}, gzip.compress(b"x" * 999 + RAW)),
+            ({"encoding": "gzip", "byte_skip": "5"}, gzip.compress(b"12345" + RAW, mtime=0)),
+            ({"encoding": "gzip", "byte_skip": "-1"}, gzip.compress(b"x" * 999 + RAW, mtime=0)),
             ({"encoding": "bzip2", "byte_skip": "-1"}, bz2.compress(b"x" * 99 + RAW)),
-            ({"encoding": "gzip", "line_skip": "2"}, b"one\ntwo\n" + gzip.compress(RAW)),
+            ({"encoding": "gzip", "line_skip": "2"}, b"one\ntwo\n" + gzip.compress(RAW, mtime=0)),
             ({"encoding": "hex", "byte_skip": "2"}, b"zz" + RAW.hex().encode()),
         ],
     )
@@ -961,7 +961,7 @@ HEADERS = (
         old_min="1",
         labels='"a" "b" "c" "d"',
     ).encode()
-    + gzip.compress(RAW * 3),
+    + gzip.compress(RAW * 3, mtime=0),
     head("uchar", **{**NO_SPACE, "spacings": "1 2 3", "axis_mins": "0 0 0", "centers": "cell node cell"}).encode()
     + RAW,
     (

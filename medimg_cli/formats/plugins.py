@@ -129,7 +129,7 @@ def plugin_rows() -> tuple[Format, ...]:
                 if row.name in {other.name for other in (*FORMATS, *rows)}:
                     raise ValueError(f"there is a format '{row.name}' already")
                 rows.append(row)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             _left_out(point.name, error)
     return tuple(rows)
 
@@ -152,14 +152,14 @@ def plugin_for(head: bytes, suffix: str) -> Format | None:
         if row.reads and not row.planned and (matches or (suffix in row.suffixes and not row.magic)):
             try:
                 import_module(row.module)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 _left_out(row.name, error)
             else:
                 return row
     return None
 
 
-def _left_out(name: str, error: Exception) -> None:
+def _left_out(name: str, error: BaseException) -> None:
     lines = str(error).splitlines()
     said = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     warnings.warn(f"the plugin '{name}' does not work and is left out: {said}", PluginWarning, stacklevel=2)

@@ -40,6 +40,10 @@ class GroupFacts(NamedTuple):
     keys: tuple[str, ...]
 
 
+#: Values that a chunk may have whatever the size of its array; beyond, it would only fill the memory.
+_WIDEST = 1 << 27
+
+
 class ArrayFacts(NamedTuple):
     """A Zarr array.
 
@@ -178,6 +182,8 @@ def _version2(facts: Mapping[str, Any], attributes: Mapping[str, Any], path: str
 def _agreed(chunks: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
     if len(chunks) != len(shape):
         raise FormatError(f"chunks have {len(chunks)} axes, the array has {len(shape)}")
+    if prod(chunks) > max(_WIDEST, 64 * prod(shape)):
+        raise FormatError(f"chunks of {' x '.join(map(str, chunks))} are absurd for an array of {list(shape)}")
     return chunks
 
 

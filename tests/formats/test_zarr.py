@@ -689,3 +689,13 @@ def test_what_counts_as_a_store(tmp_path: Path) -> None:
     (path / "notes.txt").write_text("mine")
     assert not is_store(str(path))
     assert not is_store(str(tmp_path))
+
+
+def test_a_chunk_far_larger_than_its_array_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    path.mkdir()
+    facts = {"zarr_format": 2, "shape": [20, 21, 22], "chunks": [1400, 1400, 1400], "dtype": "|u1", "fill_value": 0}
+    facts |= {"compressor": {"id": "zlib", "level": 1}, "filters": None, "order": "C"}
+    (path / ".zarray").write_text(json.dumps(facts))
+    with pytest.raises(FormatError, match="absurd"):
+        open_backend(str(path))

@@ -55,7 +55,7 @@ class StagedFile:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise self._failed(error) from error
+            raise write_failed(error, self.path) from error
         except ValueError:
             path = self.path.replace("\0", "\\0")
             raise StorageError("cannot be written: the path holds a null character", path=path) from None
@@ -84,7 +84,7 @@ class StagedFile:
                 return fd
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
-                    raise self._failed(error) from error
+                    raise write_failed(error, self.path) from error
         return self._open_named()
 
     def _open_named(self) -> int:
@@ -95,7 +95,7 @@ class StagedFile:
             except FileExistsError:
                 continue
             except OSError as error:
-                raise self._failed(error) from error
+                raise write_failed(error, self.path) from error
             if lock(fd) and is_named(fd, name):
                 self._temporary = name
                 return fd
@@ -122,16 +122,6 @@ class StagedFile:
             finally:
                 os.close(fd)
 
-    def _failed(self, error: OSError) -> MedImgError:
-        if isinstance(error, MedImgError):
-            return error
-        reason = {
-            errno.ENOSPC: "no space left on the disk",
-            errno.EFBIG: "the file grows beyond the allowed size",
-            errno.ENOENT: "its folder does not exist; make it first",
-        }.get(error.errno or 0, (error.strerror or str(error)).lower())
-        return StorageError(f"cannot be written: {reason}", path=self.path)
-
     def fileno(self) -> int:
         """Return the descriptor of the file under construction."""
         return self._fd
@@ -156,14 +146,14 @@ class StagedFile:
                 self.written += done
                 view = view[done:]
         except OSError as error:
-            raise self._failed(error) from error
+            raise write_failed(error, self.path) from error
 
     def patch(self, offset: int, data: bytes) -> None:
         """Overwrite bytes written before."""
         try:
             os.pwrite(self._fd, data, offset)
         except OSError as error:
-            raise self._failed(error) from error
+            raise write_failed(error, self.path) from error
 
     def sync(self) -> None:
         """Make the bytes durable where an existing file is about to be replaced."""
@@ -171,7 +161,7 @@ class StagedFile:
             try:
                 os.fsync(self._fd)
             except OSError as error:
-                raise self._failed(error) from error
+                raise write_failed(error, self.path) from error
 
     def publish(self) -> None:
         """Give the complete file its name.
@@ -193,7 +183,7 @@ class StagedFile:
         except FileExistsError:
             raise StorageError("already exists", path=self.path, hint="use --force to replace it") from None
         except OSError as error:
-            raise self._failed(error) from error
+            raise write_failed(error, self.path) from error
         finally:
             self.discard()
 
@@ -247,6 +237,18 @@ class StagedFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def write_failed(error: OSError, path: str) -> MedImgError:
+    """Return what an error of the operating system says of an output, as one of ours."""
+    if isinstance(error, MedImgError):
+        return error
+    reason = {
+        errno.ENOSPC: "no space left on the disk",
+        errno.EFBIG: "the file grows beyond the allowed size",
+        errno.ENOENT: "its folder does not exist; make it first",
+    }.get(error.errno or 0, (error.strerror or str(error)).lower())
+    return StorageError(f"cannot be written: {reason}", path=path)
 
 
 def lock(fd: int) -> bool:

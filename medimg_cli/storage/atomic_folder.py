@@ -8,14 +8,13 @@ one and nothing else is left.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Callable
 from functools import partial
 
-from medimg_cli.errors import MedImgError, StorageError
-from medimg_cli.storage.atomic import is_named, lock, locked_by_nobody
+from medimg_cli.errors import StorageError
+from medimg_cli.storage.atomic import is_named, lock, locked_by_nobody, write_failed
 
 __all__ = ["StagedFolder"]
 
@@ -70,7 +69,7 @@ class StagedFolder:
         try:
             mine = not os.listdir(self.target) or self._replaceable(self.target)
         except OSError as error:
-            raise self._failed(error) from error
+            raise write_failed(error, self.path) from error
         if not mine:
             hint = "it is never replaced; remove it yourself, or name another output"
             raise StorageError("is a folder of something else than this format alone", path=self.path, hint=hint)
@@ -114,24 +113,14 @@ class StagedFolder:
             except FileNotFoundError as error:
                 if os.path.isdir(self.folder):
                     continue
-                raise self._failed(error) from error
+                raise write_failed(error, self.path) from error
             except OSError as error:
-                raise self._failed(error) from error
+                raise write_failed(error, self.path) from error
             if lock(self._lock) and is_named(self._lock, name):
                 return name
             os.close(self._lock)
             self._lock = -1
         raise StorageError("other writers take its place again and again", path=self.path)
-
-    def _failed(self, error: OSError) -> MedImgError:
-        if isinstance(error, MedImgError):
-            return error
-        reason = {
-            errno.ENOSPC: "no space left on the disk",
-            errno.EFBIG: "the file grows beyond the allowed size",
-            errno.ENOENT: "its folder does not exist; make it first",
-        }.get(error.errno or 0, (error.strerror or str(error)).lower())
-        return StorageError(f"cannot be written: {reason}", path=self.path)
 
     @property
     def readable_path(self) -> str:
@@ -165,7 +154,7 @@ class StagedFolder:
                     file.flush()
                     os.fsync(file.fileno())
         except OSError as error:
-            raise self._failed(error) from error
+            raise write_failed(error, self.path) from error
 
     def sync(self) -> None:
         """Do nothing: every file is made durable as it is written, where a folder is about to be replaced."""
@@ -194,7 +183,7 @@ class StagedFolder:
                 self._temporary = None
                 shutil.rmtree(self._old, ignore_errors=True)
         except OSError as error:
-            raise self._failed(error) from error
+            raise write_failed(error, self.path) from error
         finally:
             self.discard()
 

@@ -37,7 +37,8 @@ class Resample(Recipe):
 
     The stored type stays: in integers values are rounded to the nearest (halves to the even one), and where "cubic"
     and "lanczos" overshoot its range they take its end. An image with a slope keeps it. NaN and infinities spread to
-    the voxels that they are interpolated into.
+    the voxels that linear interpolation, with the smoothing, mixes them into; to others they count as 0. "nearest"
+    copies voxels of any type; the others compute in float32 or float64, and refuse numbers that these do not hold.
 
     Parameters
     ----------
@@ -65,7 +66,8 @@ class Resample(Recipe):
     GeometryError
         If spacing, size or grid make no sense.
     UnsupportedError
-        When read, if complex or 128-bit values are to be interpolated with "label".
+        When read, if the interpolation cannot hold the values: 64-bit integers beyond 2^53, floats of 128 bits, and for
+        "label" anything but integers of at most 32 bits.
 
     Examples
     --------

@@ -25,6 +25,8 @@ Array = np.ndarray[Any, Any]
 _REACH = {"nearest": 1, "linear": 1, "label": 1, "cubic": 20, "lanczos": 6}
 #: Standard deviations after which a Gaussian is cut off.
 _CUT = 4.0
+#: Weight below which a voxel that is not finite leaves the interpolated one as it is.
+_WEIGHT = 1e-6
 
 
 def smoothing(voxel_map: AffineMatrix) -> tuple[float, float, float]:
@@ -114,10 +116,23 @@ class Sampler:
             return self._nearest(part)
         if self.interpolation == "label":
             return self._labels(part)
+        self._check(part)
         if is_complex(dtype):
-            real, imaginary = (self._values(each, 0.0) for each in (part.real, part.imag))
+            ends = complex(self.fill)
+            real, imaginary = self._values(part.real, ends.real), self._values(part.imag, ends.imag)
             return np.asarray(real + 1j * imaginary).astype(wanted)
         return self._stored(self._values(part, float(self.fill)), dtype)
+
+    @staticmethod
+    def _check(part: Array) -> None:
+        """Refuse numbers that float64, in which the arithmetic is done, does not hold."""
+        if part.dtype.name in ("float128", "longdouble", "complex256", "clongdouble"):
+            raise UnsupportedError(f"{part.dtype} values are not interpolated", hint="cast to float64, or use nearest")
+        if part.dtype.kind in "iu" and part.dtype.itemsize == 8 and part.size:
+            largest = max(abs(int(part.min())), abs(int(part.max())))
+            if largest > 1 << 53:
+                hint = "use nearest, or cast to float64"
+                raise UnsupportedError(f"integers as large as {largest} are not interpolated exactly", hint=hint)
 
     def _stored(self, values: Array, dtype: str) -> Array:
         """Return interpolated numbers in the stored type: rounded, and limited to its range."""
@@ -133,16 +148,48 @@ class Sampler:
             return values.astype(wanted)
 
     def _values(self, part: Array, fill: float) -> Array:
-        """Return interpolated numbers of a part, in float32 where that holds every stored number, else float64."""
+        """Return interpolated numbers of a part, in float32 where that holds every stored number, else float64.
+
+        What is not finite is counted as 0, and then put where linear interpolation would meet it: ITK turns
+        infinities into the largest number, and splines would carry NaN everywhere.
+        """
         import SimpleITK as sitk
 
         small = part.dtype.itemsize <= 2 or part.dtype == np.float32
-        image = self._image(part.astype(np.float32 if small else np.float64, copy=False))
-        if any(self.sigma):
+        part = part.astype(np.float32 if small else np.float64, copy=False)
+        kind = {"linear": sitk.sitkLinear, "cubic": sitk.sitkBSpline3, "lanczos": sitk.sitkLanczosWindowedSinc}
+        finite = np.isfinite(part)
+        everything = bool(finite.all())
+        known = part if everything else np.where(finite, part, part.dtype.type(0))
+        beyond = fill if np.isfinite(fill) else 0.0
+        found = self._smoothly(known, kind[self.interpolation], beyond)
+        if not everything:
+            self._mark(found, part)
+        if beyond != fill:
+            found[self._smoothly(np.ones_like(part), sitk.sitkNearestNeighbor, 0.0, smooth=False) == 0] = fill
+        return found
+
+    def _smoothly(self, part: Array, interpolator: int, fill: float, *, smooth: bool = True) -> Array:
+        """Return a part smoothed where resolution is lost, and sampled."""
+        import SimpleITK as sitk
+
+        image = self._image(part)
+        if smooth and any(self.sigma):
             variance = [sigma * sigma for sigma in self.sigma]
             image = sitk.DiscreteGaussian(image, variance, 2 * ceil(_CUT * max(self.sigma)) + 1, 1e-4, False)
-        kind = {"linear": sitk.sitkLinear, "cubic": sitk.sitkBSpline3, "lanczos": sitk.sitkLanczosWindowedSinc}
-        return self._resampled(image, kind[self.interpolation], fill, image.GetPixelID())
+        return self._resampled(image, interpolator, fill, image.GetPixelID())
+
+    def _mark(self, found: Array, part: Array) -> None:
+        """Put NaN and infinities among interpolated numbers, wherever they have some weight."""
+        import SimpleITK as sitk
+
+        for value in (np.inf, -np.inf, np.nan):
+            there = np.isnan(part) if np.isnan(value) else part == value
+            if there.any():
+                touched = self._smoothly(there.astype(part.dtype), sitk.sitkLinear, 0.0) > _WEIGHT
+                clash = touched & np.isinf(found)
+                found[touched] = value
+                found[clash] = np.nan
 
     def _labels(self, part: Array) -> Array:
         """Return the labels that linear interpolation gives most weight."""

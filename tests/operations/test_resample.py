@@ -191,6 +191,49 @@ def test_nan_stays_with_its_neighbours() -> None:
     assert np.nanmax(found) == 1
 
 
+@pytest.mark.parametrize("interpolation", ["linear", "cubic", "lanczos"])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_what_is_not_finite_stays_so_and_stays_there(interpolation: str, value: float) -> None:
+    array = np.ones((1, 30, 30, 30), "float32")
+    array[0, 15, 15, 15] = value
+    base = ArrayBackend(array, Header(shape=array.shape, dtype="float32", affine=AffineMatrix()))
+    moved = AffineMatrix.from_spacing(1, origin=(1, 0, 0))
+    found = read(apply(Resample(Grid((28, 30, 30), moved), interpolation=interpolation), base))
+    assert np.array_equal(found[0, 14, 15, 15], np.float32(value), equal_nan=True)
+    assert (~np.isfinite(found)).sum() == 1
+    fine = apply(Resample(0.5, interpolation=interpolation), base)
+    everything = read(fine)
+    assert 0 < (~np.isfinite(everything)).sum() <= 64
+    part = fine.read((range(1), range(10), range(10), range(10)))
+    assert np.array_equal(part, everything[:, :10, :10, :10])
+
+
+def test_infinities_of_both_signs_are_nan_between_them() -> None:
+    array = np.zeros((1, 9, 3, 3), "float64")
+    array[0, 3], array[0, 4] = np.inf, -np.inf
+    found = ScalarImage(array).resample((0.5, 1, 1)).numpy()
+    assert np.isnan(found).any() and np.isposinf(found).any() and np.isneginf(found).any()
+
+
+def test_fills_of_any_kind() -> None:
+    real = of_the_world(Grid((6, 5, 4), AffineMatrix()))
+    around = Grid((12, 5, 4), AffineMatrix.from_spacing(1, origin=(-3.25, 0, 0)))
+    for fill in (np.inf, np.nan, 7.0):
+        found = read(apply(Resample(around, fill=fill), real))
+        assert np.array_equal(found[0, 0], np.full((5, 4), fill), equal_nan=True)
+        assert np.isfinite(found[0, 4:8]).all() and not (found[0, 4:8] == 7).any()
+    backend = ArrayBackend(real.array + 2j * real.array, real.header.replace(dtype="complex128"))
+    assert read(apply(Resample(around, fill=7.0), backend))[0, 0, 0, 0] == 7
+
+
+def test_numbers_that_arithmetic_does_not_hold_are_refused() -> None:
+    array = np.full((1, 4, 4, 4), 2**63 - 1, "int64")
+    backend = ArrayBackend(array, Header(shape=array.shape, dtype="int64", affine=AffineMatrix()))
+    with pytest.raises(UnsupportedError, match="not interpolated exactly"):
+        read(apply(Resample(0.7), backend))
+    assert np.unique(read(apply(Resample(0.5, interpolation="nearest"), backend))).tolist() == [2**63 - 1]
+
+
 # -- labels
 
 

@@ -253,15 +253,12 @@ class Shown(Annotated):
         start(command, self._temporary(".nii.gz"))
 
     def _temporary(self, suffix: str) -> str:
-        """Write the image where another program finds it, until this one ends."""
-        import atexit
-        import shutil
+        """Write the image where another program finds it; the file stays, for that one may outlive this one."""
         import tempfile
 
         from medimg_cli.formats.writing import save_backend
 
         folder = tempfile.mkdtemp(prefix="medimg-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         path = os.path.join(folder, type(self).__name__ + suffix)
         save_backend(settled(self._backend), path)
         return path

@@ -44,11 +44,13 @@ MEMBERS: dict[str, tuple[str, ...]] = {
         *("data", "format", "labels", "affine", "metadata", "num_boxes", "device", "to", "to_format", "new_like"),
         *("axes", "representation", "IJKIJK", "IJKWHD"),
     ),
-    "mitk.Image": (  # its user guide of 2026
-        *("Image()", "Image(path)", "Image(array)", "initialize", "from_numpy", "load", "save", "ndim", "shape"),
-        *("dtype", "array", "as_numpy", "__array__", "spacing", "origin", "direction", "direction_cosines"),
-        *("get_spacing", "set_spacing", "get_origin", "set_origin", "get_direction", "set_direction", "get_geometry"),
-        *("time_steps", "time_geometry", "properties", "get_property", "set_property", "property_is_owned"),
+    "mitk.Image": (  # its user guide and bindings of 2026
+        *("Image()", "Image(path)", "Image(array)", "initialize", "from_numpy", "load", "save"),
+        *("get_dimension", "ndim", "shape", "dtype", "array", "as_numpy", "__array__", "spacing", "origin"),
+        *("direction", "direction_cosines"),
+        *("get_spacing", "set_spacing", "get_origin", "set_origin", "get_direction", "set_direction"),
+        *("get_direction_cosines", "get_geometry", "time_steps", "time_geometry", "properties", "get_property"),
+        *("set_property", "property_is_owned", "remove_property", "property_keys"),
     ),
     "medio": (  # 0.7.1
         *("read_img", "read_meta", "save_img", "save_dir", "MedImg", "MedImg.from_file", "MedImg.save", "MetaData"),
@@ -171,8 +173,21 @@ def test_words_of_mitk(tmp_path: Path) -> None:
     assert (image.time_steps, image.time_spacing) == (1, 2.0)
     image.metadata["key"] = 42
     assert image["key"] == image.metadata["key"] == 42 and "key" in image
+    image.metadata["other"] = 1
+    assert {"key", "other"} <= set(image.metadata)  # property_keys
+    del image.metadata["other"]  # remove_property
+    assert "other" not in image
     image.save(tmp_path / "a.nrrd")
     assert Image(tmp_path / "a.nrrd").dtype == np.float32
+
+
+def test_arrays_without_a_direction_are_lps_to_itk() -> None:
+    """MITK and SimpleITK begin with the identity in LPS+, from_array with that in RAS+: x and y are turned."""
+    sitk = pytest.importorskip("SimpleITK")
+    array = np.zeros((4, 5, 6), "int16")
+    theirs = Image(sitk.GetImageFromArray(array))
+    assert Image.from_array(array, "kji", direction=np.diag([-1, -1, 1])).grid == theirs.grid
+    assert Image.from_array(array, "kji").grid != theirs.grid
 
 
 def test_words_of_medio(tmp_path: Path) -> None:
@@ -184,6 +199,8 @@ def test_words_of_medio(tmp_path: Path) -> None:
     mi.save_array(tmp_path / "b.nii.gz", array, header)
     assert np.array_equal(Image(tmp_path / "b.nii.gz").numpy(), scan().numpy())
     assert header.replace(description="x").description == "x"
+    array, header = mi.read_array(tmp_path / "a.nii.gz", orientation="LPI")  # desired_ornt="RAS", coord_sys="itk"
+    assert np.array_equal(array, scan().numpy()[:, ::-1, ::-1, ::-1])
     affine = AffineMatrix.from_spacing((1, 2, 3), origin=(4, 5, 6))
     assert affine.apply((1, 1, 1)) == (5, 7, 9)  # index2coord
     assert affine.determinant > 0  # is_right_handed_ornt

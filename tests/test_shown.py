@@ -115,6 +115,18 @@ def test_videos_play_in_browsers(tmp_path: Path) -> None:
     assert content.index(b"moov") < content.index(b"mdat")
 
 
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+def test_a_talkative_encoder_does_not_stop(tmp_path: Path) -> None:
+    """What ffmpeg says at this level is more than a pipe holds."""
+    program = (
+        "import sys, numpy as np; from medimg_cli import ScalarImage;"
+        "image = ScalarImage(np.arange(40 * 30 * 400, dtype='int32').reshape(1, 40, 30, 400));"
+        "image.to_video(sys.argv[1], seconds=10, verbosity='trace')"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "a.mp4")], check=True, timeout=120)
+    assert (tmp_path / "a.mp4").stat().st_size > 0
+
+
 def test_no_ffmpeg_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
@@ -223,6 +235,17 @@ def test_a_viewer_that_is_given(viewer: Path) -> None:
     path, there = told_by(viewer)
     assert path.endswith(".nii.gz") and there == "there"
     assert np.array_equal(ScalarImage(path).numpy(), scan().numpy())
+
+
+def test_what_is_shown_outlives_the_program(viewer: Path) -> None:
+    program = (
+        "import sys, numpy as np; from medimg_cli import ScalarImage;"
+        "ScalarImage(np.ones((1, 3, 4, 5), 'uint8')).show(sys.argv[1])"
+    )
+    subprocess.run([sys.executable, "-c", program, str(viewer)], check=True, timeout=60)
+    path = Path(told_by(viewer)[0])
+    assert path.stat().st_size > 0
+    shutil.rmtree(path.parent)
 
 
 def test_the_viewer_of_the_environment(viewer: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,6 +139,9 @@ def write_video(frames: Iterator[Any], path: str, *, seconds: float, count: int,
 
 
 def _encode(frames: Iterator[Any], made: str, rate: float, binary: str, verbosity: str, path: str) -> None:
+    import subprocess
+    import tempfile
+
     import ffmpeg
 
     first = next(frames).convert("RGB")
@@ -146,18 +149,22 @@ def _encode(frames: Iterator[Any], made: str, rate: float, binary: str, verbosit
     stream = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", r=f"{rate:.6f}")
     stream = stream.filter("pad", "ceil(iw/2)*2", "ceil(ih/2)*2")
     options = {"vcodec": "libx264", "pix_fmt": "yuv420p", "movflags": "+faststart", "loglevel": verbosity}
-    process = (
-        ffmpeg.output(stream, made, **options)
-        .overwrite_output()
-        .run_async(cmd=binary, pipe_stdin=True, pipe_stderr=True, quiet=False)
-    )
-    try:
-        process.stdin.write(first.tobytes())
-        for frame in frames:
-            process.stdin.write(frame.convert("RGB").tobytes())
-    except BrokenPipeError:
-        pass  # what ffmpeg has to say comes below
-    _, told = process.communicate()
-    if process.returncode:
-        last = told.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
-        raise StorageError(f"ffmpeg failed: {last[0][:200]}", path=path)
+    command = ffmpeg.output(stream, made, **options).overwrite_output().compile(cmd=binary)
+    with tempfile.TemporaryFile() as told:  # not a pipe: nobody reads while frames are written, and a full one stops
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=told)
+        assert process.stdin is not None
+        try:
+            process.stdin.write(first.tobytes())
+            for frame in frames:
+                process.stdin.write(frame.convert("RGB").tobytes())
+        except BrokenPipeError:
+            pass  # what ffmpeg has to say comes below
+        except BaseException:
+            process.kill()
+            process.communicate()
+            raise
+        process.communicate()
+        if process.returncode:
+            told.seek(0)
+            last = told.read().decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
+            raise StorageError(f"ffmpeg failed: {last[0][:200]}", path=path)

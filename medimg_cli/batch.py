@@ -127,12 +127,15 @@ class Report:
         What the output could not hold.
     warnings : sequence of str
         What a careful user should know; one sentence each.
+    remarks : sequence of str
+        What was decided or changed, for everybody who does not ask for quiet; one sentence each.
     notes : sequence of str
         What only somebody who asks for more wants to read.
     """
 
     losses: Sequence[Difference] = ()
     warnings: Sequence[str] = ()
+    remarks: Sequence[str] = ()
     notes: Sequence[str] = ()
 
 
@@ -398,6 +401,7 @@ class Outcome:
             "skipped": self.task.skip,
             "losses": losses,
             "warnings": list(self.report.warnings),
+            "remarks": list(self.report.remarks),
         }
 
 

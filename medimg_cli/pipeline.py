@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from medimg_cli.batch import STREAM, Report, Task
 from medimg_cli.errors import GeometryError, UsageError
@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from medimg_cli.header import Header
     from medimg_cli.operations.protocol import Request
 
-__all__ = ["Pipeline", "cast_requests", "choose_form", "process", "selection_requests"]
+__all__ = [
+    "Change",
+    "Pipeline",
+    "cast_requests",
+    "choose_form",
+    "open_input",
+    "output_path",
+    "process",
+    "rewrite",
+    "selection_requests",
+    "target_name",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +87,23 @@ def selection_requests(index: str | None, axis: str | None, place: str) -> tuple
     return (IndexRequest(index),) if index is not None else (PlaceRequest(str(axis), place),)
 
 
+class Change(NamedTuple):
+    """An image as it will be written, and what to say about that.
+
+    Parameters
+    ----------
+    backend : Backend
+    warnings : tuple of str
+        What a careful user should know; one sentence each.
+    remarks : tuple of str
+        What was decided, or was done; one sentence each.
+    """
+
+    backend: Backend
+    warnings: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
 def process(task: Task, pipeline: Pipeline, *, threads: int) -> Report:
     """Read one image, apply the operations and write the result.
 
@@ -90,53 +118,73 @@ def process(task: Task, pipeline: Pipeline, *, threads: int) -> Report:
     Raises
     ------
     MedImgError
+        As `rewrite`.
+    """
+    from medimg_cli.operations.protocol import perform
+
+    def changed(backend: Backend) -> Change:
+        remarks: tuple[str, ...] = ()
+        if pipeline.form is not None:
+            backend = choose_form(backend, pipeline.form)
+        for request in pipeline.operations:
+            fitted = request.for_target(backend.header, target_name(task))
+            operation = fitted.prepare(backend)
+            remarks = (*remarks, *fitted.remarks(backend.header, operation))
+            backend = perform(operation, backend)
+        return Change(backend, remarks=remarks)
+
+    return rewrite(task, changed, level=pipeline.level, strict=pipeline.strict, threads=threads)
+
+
+def rewrite(
+    task: Task, change: Callable[[Backend], Change], *, level: int | None, strict: bool, threads: int
+) -> Report:
+    """Read one image, change it, and write it with all that travels beside it.
+
+    Parameters
+    ----------
+    task : Task
+        Input and output; ``-`` is standard input or output.
+    change : callable
+        Backend -> Change; nothing has been written when it is called.
+    level : int or None
+        Compression level of the output.
+    strict : bool
+        Whether a loss is an error.
+    threads : int
+        Threads for compression.
+
+    Raises
+    ------
+    MedImgError
         Where the input cannot be read, an operation refuses, or the output cannot be written. Nothing then stands at
         the output's name that was not there before.
     """
-    backend = _open(task)
+    backend = open_input(task)
     before = backend.header
-    warnings = before.warnings
-    if pipeline.form is not None:
-        backend = choose_form(backend, pipeline.form)
-    for request in pipeline.operations:
-        backend, notes = _applied(request, backend, task)
-        warnings = (*warnings, *notes)
+    changed = change(backend)
+    header = changed.backend.header
+    warnings = (*before.warnings, *changed.warnings)
     beside = STREAM not in (task.input, task.output)
     if beside:
         refuse_sidecar(task.input, task.output, force=task.force)
-    with _target(task) as path:
+    with output_path(task) as path:
         losses = save_backend(
-            backend,
-            path,
-            level=pipeline.level,
-            force=task.force,
-            strict=pipeline.strict,
-            threads=threads,
-            carried=before,
+            changed.backend, path, level=level, force=task.force, strict=strict, threads=threads, carried=before
         )
     if beside:
-        copy_sidecar(task.input, task.output, backend.header, before=before, force=task.force)
-        warnings = (*warnings, *stale_gradients(task.output, backend.header))
-    return Report(losses=losses, warnings=warnings)
+        copy_sidecar(task.input, task.output, header, before=before, force=task.force)
+        warnings = (*warnings, *stale_gradients(task.output, header))
+    return Report(losses=losses, warnings=warnings, remarks=changed.remarks)
 
 
-def _applied(request: Request, backend: Backend, task: Task) -> tuple[Backend, list[str]]:
-    """Apply a request, fitted to the target where that matters; say what was changed about it."""
-    from medimg_cli.operations.protocol import apply
-    from medimg_cli.operations.requests import CastRequest
-
-    if not isinstance(request, CastRequest):
-        return apply(request, backend), []
-    fitted = request.for_target(backend.header, _target_name(task))
-    note = f"{task.output}: the format has no slope, so the values themselves become {fitted.rescale}"
-    return apply(fitted, backend), [] if fitted == request else [note]
-
-
-def _target_name(task: Task) -> str:
+def target_name(task: Task) -> str:
+    """Return the name that says in which format a task writes."""
     return task.output if task.output != STREAM else "stdout" + (task.suffix or ".nii")
 
 
-def _open(task: Task) -> Backend:
+def open_input(task: Task) -> Backend:
+    """Open the image that a task reads."""
     if task.input != STREAM:
         return open_backend(task.input)
     import sys
@@ -145,7 +193,7 @@ def _open(task: Task) -> Backend:
 
 
 @contextmanager
-def _target(task: Task) -> Iterator[str]:
+def output_path(task: Task) -> Iterator[str]:
     """Yield the path to write to; what goes to standard output is complete before its first byte goes there."""
     if task.output != STREAM:
         yield task.output
@@ -153,7 +201,7 @@ def _target(task: Task) -> Iterator[str]:
     import sys
     import tempfile
 
-    name = _target_name(task)
+    name = target_name(task)
     if split_suffix(name)[1] in (".hdr", ".img", ".mhd", ".nhdr", ".mih"):
         raise UsageError(
             f"{task.suffix} is two files, standard output is one stream", hint="give --suffix .nii, .mha, .nrrd"

@@ -63,6 +63,8 @@ def _tell(outcome: Outcome, console: Console, *, brief: bool) -> None:
         losses = [", ".join(loss.field.replace("_", " ") for loss in outcome.report.losses)]
     for loss in losses:
         console.warning(f"{name}: not kept: {loss}")
+    for remark in outcome.report.remarks:
+        console.message(f"{name}: {remark}")
     for note in outcome.report.notes:
         console.detail(f"{name}: {note}")
     if outcome.status == "failed":

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from medimg_cli.backends import Backend
     from medimg_cli.header import Header
 
-__all__ = ["Operation", "Recipe", "Request", "Rows", "Step", "apply", "landed"]
+__all__ = ["Operation", "Recipe", "Request", "Rows", "Step", "apply", "landed", "perform"]
 
 #: The rows of an affine, as JSON and frozen dataclasses hold them.
 Rows = tuple[tuple[float, ...], ...]
@@ -102,10 +102,18 @@ class Step:
 class Request(Protocol):
     """What becomes an operation once it meets an image: an operation, or words that stand for one."""
 
+    def for_target(self, header: Header, path: str) -> Request:
+        """Return the request for an output of that name, whose format may not hold all that it asks for."""
+        return self
+
     def prepare(self, source: Backend) -> Operation: ...
 
+    def remarks(self, header: Header, operation: Operation) -> Sequence[str]:
+        """Say, in a sentence each, what was decided for an image of which nobody told it."""
+        return ()
 
-class Operation(Protocol):
+
+class Operation(Request, Protocol):
     """What every operation offers; the module's text is the contract."""
 
     #: Name of its row in ``OPERATIONS``.
@@ -130,9 +138,17 @@ class Recipe:
     version: ClassVar[int] = 1
     intensity: ClassVar[bool] = False
 
+    def for_target(self, header: Header, path: str) -> Self:
+        """Return the operation for an output of that name: the same one for all of them."""
+        return self
+
     def prepare(self, source: Backend) -> Self:
         """Return the operation with everything that depends on data resolved; here it already is."""
         return self
+
+    def remarks(self, header: Header, operation: Operation) -> Sequence[str]:
+        """Return nothing: an operation was asked for in full."""
+        return ()
 
     def parameters(self) -> dict[str, Any]:
         """Return the fields that differ from their defaults, JSON-able."""
@@ -180,9 +196,13 @@ def apply(operation: Request, backend: Backend) -> Backend:
         Where the operation makes no sense for this image, or would lose something that nobody allowed it to
         lose.
     """
-    ready = operation.prepare(backend)
-    step = ready.plan(backend.header)
-    return backend if step.idle else ready.apply(backend, step)
+    return perform(operation.prepare(backend), backend)
+
+
+def perform(operation: Operation, backend: Backend) -> Backend:
+    """Apply an operation that is prepared; see `apply`."""
+    step = operation.plan(backend.header)
+    return backend if step.idle else operation.apply(backend, step)
 
 
 def landed(grid: Grid, affine: Rows | None) -> Grid:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from medimg_cli.dtypes import integer_range, is_integer
 from medimg_cli.errors import UsageError
+from medimg_cli.operations.protocol import Request
 from medimg_cli.operations.slicing import Slice
 from medimg_cli.orientation import nearest_axis
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from medimg_cli.backends import Backend
     from medimg_cli.header import Header
     from medimg_cli.operations.cast import Cast
+    from medimg_cli.operations.protocol import Operation
 
 __all__ = ["CastRequest", "IndexRequest", "PlaceRequest"]
 
@@ -26,7 +28,7 @@ _SIZES = {"float": ("32", "64"), "int": ("16", "32", "64"), "uint": ("16", "32",
 
 
 @dataclass(frozen=True, slots=True)
-class IndexRequest:
+class IndexRequest(Request):
     """A selection in NumPy's syntax on (C, I, J, K).
 
     Parameters
@@ -83,7 +85,7 @@ class IndexRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class PlaceRequest:
+class PlaceRequest(Request):
     """One slice across an anatomical axis.
 
     Parameters
@@ -178,7 +180,7 @@ class PlaceRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class CastRequest:
+class CastRequest(Request):
     """A change of dtype or range.
 
     Parameters
@@ -189,6 +191,8 @@ class CastRequest:
         ``MIN:MAX``, or ``full`` for the whole range of the type with slope and inter.
     clip, rounded : bool
         What the cast may do to values.
+    without_slope : bool
+        Whether ``rescale`` stands in for a slope that the output cannot hold.
 
     Raises
     ------
@@ -200,6 +204,7 @@ class CastRequest:
     rescale: str | None = None
     clip: bool = False
     rounded: bool = False
+    without_slope: bool = False
 
     def __post_init__(self) -> None:
         _ = self.range
@@ -235,7 +240,11 @@ class CastRequest:
         if not is_integer(dtype) or keeps_slope(header.replace(dtype=dtype), path):
             return self
         low, high = integer_range(dtype)
-        return replace(self, rescale=f"{low}:{high}")
+        return replace(self, rescale=f"{low}:{high}", without_slope=True)
+
+    def remarks(self, header: Header, operation: Operation) -> tuple[str, ...]:
+        """Say that the values themselves are rescaled where the output has no slope."""
+        return (f"the output has no slope, so the values themselves become {self.rescale}",) * self.without_slope
 
     def prepare(self, source: Backend) -> Cast:
         """Return the cast for an image, its range found and its losses refused.

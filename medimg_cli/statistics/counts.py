@@ -1,24 +1,19 @@
-"""Facts about voxels, gathered in one pass over an image of any size: ranges, counts of values."""
+"""Ranges and counts of values, gathered in one pass over an image of any size."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from medimg_cli.backends import numpy_dtype
-from medimg_cli.dtypes import ITEMSIZE
 from medimg_cli.errors import UnsupportedError
-from medimg_cli.storage.stored import Layout
+from medimg_cli.statistics.blocks import value_blocks
 
 if TYPE_CHECKING:
     import numpy as np
 
     from medimg_cli.backends import Backend
 
-__all__ = ["ValueRange", "count_nans", "count_values", "streaming_layout", "value_blocks", "value_range"]
+__all__ = ["ValueRange", "count_nans", "count_values", "value_range"]
 
-#: Bytes of one block: what is computed from it takes several times as much.
-_BLOCK = 1 << 22
 #: Different values that are counted at most; an image with more holds no labels.
 _MOST_VALUES = 1 << 20
 
@@ -30,47 +25,6 @@ class ValueRange(NamedTuple):
     high: float | None
     nans: int
     infinities: int
-
-
-def streaming_layout(backend: Backend, dtype: str | None = None) -> Layout:
-    """Return a packed layout in the order in which a backend can be read without going back.
-
-    Parameters
-    ----------
-    backend : Backend
-    dtype : str, optional
-        Of the layout; that of the stored numbers where left out.
-    """
-    shape, dtype = backend.header.shape, dtype or backend.header.dtype
-    stored = getattr(backend, "stored", None)
-    base = getattr(backend, "base", None)
-    if stored is not None:
-        strides = [*stored.layout.strides, *(stride for _, stride in stored.layout.channels)]
-        sizes = [size for size, _ in stored.layout.channels]
-        order = sorted(range(len(strides)), key=lambda axis: abs(strides[axis]))
-        return Layout.packed(shape, dtype, order=order, channels=sizes)
-    array = getattr(backend, "array", None)
-    if array is not None:
-        strides = [*array.strides[1:], array.strides[0]]
-        order = sorted(range(4), key=lambda axis: abs(strides[axis]))
-        return Layout.packed(shape, dtype, order=order)
-    if base is not None and base.header.shape == shape and not hasattr(backend, "axes"):
-        return streaming_layout(base, dtype)
-    return Layout.packed(shape, dtype)
-
-
-def value_blocks(backend: Backend) -> Iterator[np.ndarray[Any, Any]]:
-    """Yield all values of an image once, as 1-D arrays of its value dtype, in the order that costs least."""
-    import numpy as np
-
-    name = backend.header.value_dtype
-    dtype, size = numpy_dtype(name, "little"), ITEMSIZE[name]
-    carry = b""
-    for block in backend.blocks(streaming_layout(backend, name), raw=False, max_bytes=_BLOCK):
-        data = carry + bytes(block) if carry or len(block) % size else block
-        whole = len(data) - len(data) % size
-        carry = bytes(data[whole:])
-        yield np.frombuffer(data, dtype, whole // size)
 
 
 def value_range(backend: Backend) -> ValueRange:

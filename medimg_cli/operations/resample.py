@@ -49,15 +49,16 @@ class Resample(Recipe):
         Instead of a target: voxels along i, j, k over the same field of view.
     interpolation : str, optional
         "linear", "nearest", "cubic" (B-spline of third order), "lanczos" (windowed sinc, radius 5), "label" (the
-        label with most weight under linear interpolation). Left out: "nearest" where the header says that values are
+        label with most weight, where each label is smoothed and interpolated linearly; of two with the same weight the
+        smaller one). Left out: "nearest" where the header says that values are
         labels, else "linear".
     fill : float, optional
         Value of voxels beyond the image, farther than half a voxel from its outermost centres; left out: 0, or the
         value nearest to it that the image can hold.
     antialias : bool
-        Whether to smooth, before linear, cubic or lanczos interpolation, along axes that lose resolution: with a
-        Gaussian of variance (f^2 - 1) / (8 ln 2) voxels for one new voxel every f old ones (Cardoso et al., Scale
-        factor point spread function matching, MICCAI 2015).
+        Whether to smooth, before any interpolation but nearest, along axes that lose resolution: with a Gaussian of
+        variance (f^2 - 1) / (8 ln 2) voxels for one new voxel every f old ones (Cardoso et al., Scale factor point
+        spread function matching, MICCAI 2015).
 
     Raises
     ------
@@ -67,7 +68,7 @@ class Resample(Recipe):
         If spacing, size or grid make no sense.
     UnsupportedError
         When read, if the interpolation cannot hold the values: 64-bit integers beyond 2^53, floats of 128 bits, and for
-        "label" anything but integers of at most 32 bits.
+        "label" anything but integers.
 
     Examples
     --------
@@ -120,9 +121,14 @@ class Resample(Recipe):
     def apply(self, backend: Backend, step: Step) -> Backend:
         """Return the image on the new grid, computed when it is read."""
         fill = fill_number(backend.header, self.fill)
-        chosen = self.interpolation or "linear"
-        antialias = self.antialias and chosen not in LABEL_SAFE
-        return ResampleBackend(backend, backend.header.follow(step), step.voxel_map, chosen, fill, antialias)
+        chosen, smooth = self.interpolation or "linear", self.antialias and self.interpolation != "nearest"
+        return ResampleBackend(backend, backend.header.follow(step), step.voxel_map, chosen, fill, smooth)
+
+    def smooths(self, voxel_map: AffineMatrix) -> bool:
+        """Tell whether a Gaussian comes before the interpolation, because some axis loses resolution."""
+        from medimg_cli.operations.sampling import smoothing
+
+        return self.antialias and self.interpolation != "nearest" and any(smoothing(voxel_map))
 
     def inverse(self, step: Step) -> Resample:
         """Return the resampling back to the grid before, the very affine that it had."""

@@ -7,6 +7,7 @@ sheared or left-handed are sampled as any others. SimpleITK gets arrays of unit 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from math import ceil, floor, log, sqrt
 from typing import Any
 
@@ -20,6 +21,7 @@ from medimg_cli.errors import UnsupportedError
 __all__ = ["Sampler", "smoothing"]
 
 Array = np.ndarray[Any, Any]
+Box = tuple[slice, ...]
 
 #: Voxels around a place that its value depends on. A B-spline depends on all, by 0.27 to the power of the distance.
 _REACH = {"nearest": 1, "linear": 1, "label": 1, "cubic": 20, "lanczos": 6}
@@ -192,14 +194,49 @@ class Sampler:
                 found[clash] = np.nan
 
     def _labels(self, part: Array) -> Array:
-        """Return the labels that linear interpolation gives most weight."""
+        """Return the labels with most weight: each, as 0 and 1, smoothed and interpolated linearly."""
         import SimpleITK as sitk
 
-        if part.dtype.kind not in "iu" or part.dtype.itemsize > 4:
-            raise UnsupportedError(
-                f"labels of type {part.dtype} cannot be voted on", hint="cast to int32, or use nearest"
-            )
-        return self._resampled(self._image(part), sitk.sitkLabelLinear, float(self.fill), None).astype(part.dtype)
+        if part.dtype.kind not in "iub":
+            raise UnsupportedError(f"labels of type {part.dtype} cannot be voted on", hint="cast them to integers")
+        shape = [len(span) for span in self.spans]
+        found, most = np.full(shape, self.fill, part.dtype), np.zeros(shape, np.float32)
+        for label in np.unique(part):
+            there = part == label
+            near = self._around(there)
+            if near is None:
+                continue
+            near_part, near_spans, sampler = near
+            weight = sampler._smoothly(there[near_part].astype(np.float32), sitk.sitkLinear, 0.0)
+            wins = weight > most[near_spans]
+            found[near_spans][wins], most[near_spans][wins] = label, weight[wins]
+        return found
+
+    def _around(self, there: Array) -> tuple[Box, Box, Sampler] | None:
+        """Return where a label matters: which part of the old voxels, which new ones, and a sampler between the two."""
+        near, part = [], []
+        for axis, span in enumerate(self.part):
+            others = tuple(n for n in range(3) if n != axis)
+            found = np.flatnonzero(there.any(axis=others))
+            reach = 1 + (ceil(_CUT * self.sigma[axis]) + 1 if self.sigma[axis] else 0)
+            low, high = max(int(found[0]) - reach, 0), min(int(found[-1]) + reach + 1, len(span))
+            near.append(slice(low, high))
+            part.append(span[low:high])
+        ends = [(span[0] - 1.0, span[-1] + 1.0) for span in part]
+        corners = np.array([[a, b, c] for a in ends[0] for b in ends[1] for c in ends[2]])
+        back = np.linalg.inv(self.map)
+        places = corners @ back[:3, :3].T + back[:3, 3]
+        spans, new = [], []
+        for axis, span in enumerate(self.spans):
+            first = max(ceil((places[:, axis].min() - span.start) / span.step), 0)
+            last = min(floor((places[:, axis].max() - span.start) / span.step), len(span) - 1)
+            if last < first:
+                return None
+            new.append(slice(first, last + 1))
+            spans.append(span[first : last + 1])
+        twin = copy(self)
+        twin.part, twin.spans = part, tuple(spans)
+        return tuple(near), tuple(new), twin
 
     def _nearest(self, part: Array) -> Array:
         """Return the nearest voxels; axis by axis where the grids are aligned, so any type stays exact."""

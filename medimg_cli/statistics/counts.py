@@ -89,7 +89,7 @@ def count_values(backend: Backend) -> dict[int | float, int]:
             if missing.any():
                 nans += int(missing.sum())
                 block = block[~missing]
-        for value, count in zip(*_distinct(block), strict=True):
+        for value, count in zip(*distinct(block), strict=True):
             counts[value] = counts.get(value, 0) + count
         if len(counts) > _MOST_VALUES:
             raise UnsupportedError("more than a million different values: this is no label map")
@@ -99,7 +99,8 @@ def count_values(backend: Backend) -> dict[int | float, int]:
     return found
 
 
-def _distinct(block: np.ndarray[Any, Any]) -> tuple[list[Any], list[int]]:
+def distinct(block: np.ndarray[Any, Any]) -> tuple[list[Any], list[int]]:
+    """Return the different values of a block without NaN, in ascending order, and how often each occurs."""
     import numpy as np
 
     if block.dtype.itemsize <= 2 and block.dtype.kind in "iub":

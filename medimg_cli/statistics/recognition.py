@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medimg_cli.dtypes import is_integer
 from medimg_cli.statistics.blocks import value_boxes
+from medimg_cli.statistics.counts import distinct
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from medimg_cli.backends import Backend
     from medimg_cli.header import Header
 
 __all__ = ["declared_labels", "why_labels"]
 
+#: Whole numbers of which there are so few are labels, however they lie: masks of small lesions.
+_FEW = 8
 #: Different values that a label map has at most: FreeSurfer's largest parcellations have some 200.
-_MOST_LABELS = 512
-#: Share of neighbours, one of them not background, that have the same label. Of real label maps more than half do,
-#: of intensities with as few values a few in a hundred.
+_MOST = 512
+#: Share of neighbours, one of them not background, that have the same label: of real label maps more than half, of
+#: real intensities in 8 bits up to 0.43.
 _ALIKE = 0.5
+#: Pairs after which a share far below that is taken for the whole.
+_ENOUGH = 1 << 18
 
 
 def declared_labels(header: Header) -> str | None:
@@ -36,9 +43,9 @@ def declared_labels(header: Header) -> str | None:
 def why_labels(backend: Backend) -> str | None:
     """Tell why an image is taken for a label map, None where it is not.
 
-    A header that says so decides. Else labels are unscaled integers, at most 512 different ones, that lie in patches:
-    of all pairs of neighbours along the voxel axes in which not both are the commonest value, more than half are
-    equal. The voxels are read once, and no further than to the first block that speaks against it.
+    A header that says so decides. Else it is unscaled integers of one channel: at most 8 different ones, or at most
+    512 that lie in patches, which means that of all pairs of neighbours along the voxel axes in which not both are
+    background (0, or the lowest number), more than half are equal. The voxels are read no further than it takes.
 
     Parameters
     ----------
@@ -47,30 +54,36 @@ def why_labels(backend: Backend) -> str | None:
     Returns
     -------
     str or None
-        A reason to be shown after "taken for a label map, as".
+        A reason, to stand behind "taken for a label map:".
     """
-    import numpy as np
-
     declared = declared_labels(backend.header)
     if declared is not None:
         return declared
-    if backend.header.scaled or not is_integer(backend.header.dtype) or backend.header.channels > 1:
+    header = backend.header
+    if header.scaled or not is_integer(header.dtype) or header.channels > 1:
         return None
     values: set[int] = set()
     alike = apart = 0
     for _, box in value_boxes(backend, raw=True):
-        values.update(np.unique(box).tolist())
-        if len(values) > _MOST_LABELS:
+        values.update(distinct(box.reshape(-1, order="A"))[0])
+        same, different = _neighbours(box[0], 0 if 0 in values else min(values))
+        alike, apart = alike + same, apart + different
+        in_patches = alike > _ALIKE * (alike + apart)
+        far_from_it = alike + apart > _ENOUGH and alike < _ALIKE / 2 * (alike + apart)
+        if len(values) > _MOST or (len(values) > _FEW and far_from_it):
             return None
-        block = box[0]
-        common = 0 if 0 in values else min(values)
-        for axis in range(3):
-            first, second = (
-                block.take(range(*span), axis=axis) for span in ((0, block.shape[axis] - 1), (1, block.shape[axis]))
-            )
-            same = first == second
-            alike += int((same & (first != common)).sum())
-            apart += int((~same).sum())
-    if alike <= _ALIKE * (alike + apart):
-        return None
-    return f"it holds only {len(values)} different integers, in patches"
+    if len(values) <= _FEW:
+        return f"it holds only {len(values)} different integers" if len(values) > 1 else "it holds only one integer"
+    return f"it holds only {len(values)} different integers, in patches" if in_patches else None
+
+
+def _neighbours(box: np.ndarray[Any, Any], background: int) -> tuple[int, int]:
+    """Count pairs of neighbours that are equal, but not background, and those that differ."""
+    alike = apart = 0
+    for axis in range(3):
+        lower = box[tuple(slice(None, -1) if n == axis else slice(None) for n in range(3))]
+        upper = box[tuple(slice(1, None) if n == axis else slice(None) for n in range(3))]
+        same = lower == upper
+        apart += same.size - int(same.sum())
+        alike += int((same & (lower != background)).sum())
+    return alike, apart

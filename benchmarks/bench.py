@@ -3,7 +3,7 @@
 
 Start-up of ``medimg info`` is compared with nibabel's ``nib-ls`` (in an environment without pydicom, made
 on first use) and with an empty Typer app; ``medimg convert`` and ``medimg reorient`` on a real head with
-``nib-convert`` and ``mrconvert``. Two programs of a pair run in turns, and medians are compared, so that a
+``nib-convert`` and ``mrconvert``, ``medimg resample`` and ``stats`` with ``mrgrid`` and ``mrstats``. Two programs of a pair run in turns, and medians are compared, so that a
 busy machine troubles both alike. Before anything is timed, the peers' outputs are read with nibabel: same
 voxels, same geometry. Peak memory is the resident size that the kernel reports for the process.
 
@@ -38,7 +38,7 @@ HEAD = "datalad+example-dicom-structural/t1_struct_dcm2niix.nii.gz"
 SMALL = "nipy+nibabel/nibabel/tests/data/example4d.nii.gz"
 COPIED = "Enet4+nifti-rs/resources/zstat1.nii.gz"
 TYPER_APP = "import typer\ntyper.run(lambda: None)\n"
-PARTS = ("info", "convert", "reorient", "memory")
+PARTS = ("info", "convert", "reorient", "operations", "memory")
 MIB = 1 << 20
 Command = list[str]
 
@@ -295,6 +295,35 @@ def bench_reorient(plain: Path, work: Path, runs: int) -> Iterator[Row]:
         other.unlink()
 
 
+def bench_operations(head: Path, plain: Path, work: Path, runs: int, copies: int) -> Iterator[Row]:
+    """Measure resampling, statistics and cropping of the head against MRtrix, and against what they cost at least."""
+    medimg, ours, theirs = medimg_command(), work / "ours.nii.gz", work / "theirs.nii.gz"
+    pairs = (
+        ("resample to 1 mm, linear", "mrgrid", 0.5, ["resample", "--spacing", "1", "--quiet", head, ours],
+         ["regrid", theirs, "-voxel", "1", "-interp", "linear", "-quiet"], (ours, theirs)),
+        ("stats, .nii.gz", "mrstats", 0.4, ["stats", head], [], None),
+    )  # fmt: skip
+    for what, peer, target, words, more, outputs in pairs:
+        found = shutil.which(peer)
+        if found is None:
+            yield skipped(what, peer, target, f"{peer} is not here")
+            continue
+        pair = [*medimg, *map(str, words)], [found, str(head), *map(str, more)]
+        yield compare(what, peer, pair, target, runs, outputs=outputs)
+    part, small = work / "part.nii", work / "small.nii"
+    crop = [*medimg, "crop", "--to-shape", "64", "--quiet"]
+    proving.run([*crop, str(plain), str(small)], timeout=600)
+    pair = [*crop, str(plain), str(part)], [*medimg, "convert", str(small), str(work / "floor.nii")]
+    outputs = part, work / "floor.nii"
+    note = "64 x 64 x 64 of 274 x 384 x 384, against copying that part"
+    yield compare("crop from .nii", "its part, copied", pair, 1.25, runs, outputs=outputs, note=note)
+    yield peak_of_command("81 MB: resample to 1 mm", ["resample", "--spacing", "1", "-f", str(head), str(ours)], 700.0)
+    large = tiled(head, work / "large.nii.gz", copies)
+    for size, source in (("81 MB", head), (f"{copies} x 81 MB", large)):
+        yield peak_of_command(f"{size}: stats", ["stats", str(source)], 150.0)
+    large.unlink()
+
+
 def tiled(head: Path, target: Path, copies: int) -> Path:
     """Write the head `copies` times over as one 4-D .nii.gz of one gzip member."""
     import nibabel
@@ -318,12 +347,16 @@ def tiled(head: Path, target: Path, copies: int) -> Path:
 
 def peak_of(what: str, source: Path, target: Path, *words: str) -> Row:
     """Convert once and hold the peak resident memory against the limit."""
-    command = [*medimg_command(), "convert", str(source), str(target), "--force", *words]
-    outcome = proving.run(command, timeout=600)
+    return peak_of_command(what, ["convert", str(source), str(target), "--force", *words], 120.0)
+
+
+def peak_of_command(what: str, words: Sequence[str], target: float) -> Row:
+    """Run medimg once and hold the peak resident memory against the limit, in MB."""
+    outcome = proving.run([*medimg_command(), *words], timeout=600)
     if outcome.code != 0:
         raise RuntimeError(f"medimg exited with {outcome.code}: {' '.join(outcome.err_lines[-1:])}")
     peak = outcome.peak / 1e6
-    return Row(f"peak memory, {what}", "-", peak, 0.0, peak, 120.0, "MB", 1, f"{outcome.seconds:.2f} s")
+    return Row(f"peak memory, {what}", "-", peak, 0.0, peak, target, "MB", 1, f"{outcome.seconds:.2f} s")
 
 
 def bench_memory(head: Path, plain: Path, work: Path, copies: int) -> Iterator[Row]:
@@ -379,6 +412,8 @@ def figures(options: argparse.Namespace, work: Path) -> Iterator[Row]:
         yield from bench_convert(head, work, nib, slow)
     if "reorient" in parts:
         yield from bench_reorient(plain, work, slow)
+    if "operations" in parts:
+        yield from bench_operations(head, plain, work, slow, options.copies)
     if "memory" in parts:
         yield from bench_memory(head, plain, work, options.copies)
 

@@ -12,6 +12,7 @@ from medimg_cli.errors import GeometryError, UsageError
 from medimg_cli.grid import Grid
 from medimg_cli.operations.pad import fill_number
 from medimg_cli.operations.protocol import Recipe, Step
+from medimg_cli.statistics.recognition import declared_labels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,8 +51,7 @@ class Resample(Recipe):
     interpolation : str, optional
         "linear", "nearest", "cubic" (B-spline of third order), "lanczos" (windowed sinc, radius 5), "label" (the
         label with most weight, where each label is smoothed and interpolated linearly; of two with the same weight the
-        smaller one). Left out: "nearest" where the header says that values are
-        labels, else "linear".
+        smaller one). Left out: "nearest" where the header declares labels, else "linear".
     fill : float, optional
         Value of voxels beyond the image, farther than half a voxel from its outermost centres; left out: 0, or the
         value nearest to it that the image can hold.
@@ -101,8 +101,7 @@ class Resample(Recipe):
         """Choose the interpolation where none is given: labels are never mixed."""
         if self.interpolation is not None:
             return self
-        labels = source.header.intent == "label" or source.header.dtype == "bool"
-        return replace(self, interpolation="nearest" if labels else "linear")
+        return replace(self, interpolation="nearest" if declared_labels(source.header) else "linear")
 
     def plan(self, header: Header) -> Step:
         """Return the step for an image with this header."""

@@ -3,9 +3,10 @@
 
 Start-up of ``medimg info`` is compared with nibabel's ``nib-ls`` (in an environment without pydicom, made
 on first use) and with an empty Typer app; ``medimg convert`` and ``medimg reorient`` on a real head with
-``nib-convert`` and ``mrconvert``, ``medimg resample`` and ``stats`` with ``mrgrid`` and ``mrstats``. Two programs of a pair run in turns, and medians are compared, so that a
-busy machine troubles both alike. Before anything is timed, the peers' outputs are read with nibabel: same
-voxels, same geometry. Peak memory is the resident size that the kernel reports for the process.
+``nib-convert`` and ``mrconvert``, ``medimg resample`` and ``stats`` with ``mrgrid`` and ``mrstats``. Two
+programs of a pair run in turns, and medians are compared, so that a busy machine troubles both alike. Before a
+copy is timed, the peers' outputs are read with nibabel: same voxels, same geometry. Peak memory is the resident
+size that the kernel reports for the process.
 
 Real files come from the folder named by ``MEDIMG_TEST_DATA`` (default ``../shared/data`` beside the
 repository). A peer that is not on PATH is skipped, with a note. Exit code 1 when a target is missed.

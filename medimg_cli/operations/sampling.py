@@ -1,7 +1,8 @@
-"""Voxel values between voxels: SimpleITK's interpolators, from index to index.
+"""Voxel values between voxels, from index to index.
 
 Geometry does not come in here: a new voxel index times an affine is a place among the old voxels, so grids that are
-sheared or left-handed are sampled as any others. SimpleITK gets arrays of unit spacing.
+sheared or left-handed are sampled as any others. SimpleITK interpolates, given arrays of unit spacing; where the new
+axes run along the old ones, as for every change of spacing, `separable` does, in a fraction of the time.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import numpy_dtype
 from medimg_cli.dtypes import integer_range, is_complex, is_integer
 from medimg_cli.errors import UnsupportedError
+from medimg_cli.operations.separable import CUT, resampled, weights_of
 
 __all__ = ["Sampler", "smoothing"]
 
@@ -25,8 +27,6 @@ Box = tuple[slice, ...]
 
 #: Voxels around a place that its value depends on. A B-spline depends on all, by 0.27 to the power of the distance.
 _REACH = {"nearest": 1, "linear": 1, "label": 1, "cubic": 20, "lanczos": 6}
-#: Standard deviations after which a Gaussian is cut off.
-_CUT = 4.0
 #: Weight below which a voxel that is not finite leaves the interpolated one as it is.
 _WEIGHT = 1e-6
 
@@ -88,7 +88,7 @@ class Sampler:
         places = corners @ self.map[:3, :3].T + self.map[:3, 3]
         self.part = []
         for axis, size in enumerate(self.shape):
-            reach = _REACH[self.interpolation] + (ceil(_CUT * self.sigma[axis]) + 1 if self.sigma[axis] else 0)
+            reach = _REACH[self.interpolation] + (ceil(CUT * self.sigma[axis]) + 1 if self.sigma[axis] else 0)
             low, high = floor(places[:, axis].min()) - reach, ceil(places[:, axis].max()) + reach
             if high < 0 or low >= size:
                 return None
@@ -155,48 +155,70 @@ class Sampler:
         What is not finite is counted as 0, and then put where linear interpolation would meet it: ITK turns
         infinities into the largest number, and splines would carry NaN everywhere.
         """
-        import SimpleITK as sitk
-
         small = part.dtype.itemsize <= 2 or part.dtype == np.float32
         part = part.astype(np.float32 if small else np.float64, copy=False)
-        kind = {"linear": sitk.sitkLinear, "cubic": sitk.sitkBSpline3, "lanczos": sitk.sitkLanczosWindowedSinc}
         finite = np.isfinite(part)
         everything = bool(finite.all())
         known = part if everything else np.where(finite, part, part.dtype.type(0))
-        beyond = fill if np.isfinite(fill) else 0.0
-        found = self._smoothly(known, kind[self.interpolation], beyond)
+        found = self._smoothly(known, self.interpolation, fill)
         if not everything:
             self._mark(found, part)
-        if beyond != fill:
-            found[self._smoothly(np.ones_like(part), sitk.sitkNearestNeighbor, 0.0, smooth=False) == 0] = fill
         return found
 
-    def _smoothly(self, part: Array, interpolator: int, fill: float, *, smooth: bool = True) -> Array:
+    def _smoothly(self, part: Array, interpolation: str, fill: float) -> Array:
         """Return a part smoothed where resolution is lost, and sampled."""
+        order = self._aligned()
+        return (
+            self._by_itk(part, interpolation, fill)
+            if order is None
+            else self._by_axis(part, order, interpolation, fill)
+        )
+
+    def _by_axis(self, part: Array, order: Sequence[int], interpolation: str, fill: float) -> Array:
+        """Return what `_smoothly` does, axis by axis, where the new axes run along the old ones."""
+        out = np.full([len(span) for span in self.spans][::-1], fill, part.dtype).T
+        inside, weights = [], []
+        for new, axis in enumerate(order):
+            places = self._places(new, axis)
+            there = np.flatnonzero((places >= -0.5 - 1e-9) & (places < self.shape[axis] - 0.5 - 1e-9))
+            if not len(there):
+                return out
+            inside.append(slice(there[0], there[-1] + 1))
+            weights.append(weights_of(places[there], self.shape[axis], interpolation, self.sigma[axis]))
+        starts, steps = zip(
+            *((self.part[axis].start, self.map[axis, new]) for new, axis in enumerate(order)), strict=True
+        )
+        out[tuple(inside)] = resampled(part.transpose(order), weights, starts, steps)
+        return out
+
+    def _by_itk(self, part: Array, interpolation: str, fill: float) -> Array:
+        """Return what `_smoothly` does, on any grid."""
         import SimpleITK as sitk
 
+        kind = {"linear": sitk.sitkLinear, "cubic": sitk.sitkBSpline3, "lanczos": sitk.sitkLanczosWindowedSinc}
         image = self._image(part)
-        if smooth and any(self.sigma):
+        if any(self.sigma):
             variance = [sigma * sigma for sigma in self.sigma]
-            image = sitk.DiscreteGaussian(image, variance, 2 * ceil(_CUT * max(self.sigma)) + 1, 1e-4, False)
-        return self._resampled(image, interpolator, fill, image.GetPixelID())
+            image = sitk.DiscreteGaussian(image, variance, 2 * ceil(CUT * max(self.sigma)) + 1, 1e-4, False)
+        beyond = fill if np.isfinite(fill) else 0.0
+        found = self._resampled(image, kind[interpolation], beyond, image.GetPixelID())
+        if beyond != fill:
+            known = self._resampled(self._image(np.ones_like(part)), sitk.sitkNearestNeighbor, 0.0, None)
+            found[known == 0] = fill
+        return found
 
     def _mark(self, found: Array, part: Array) -> None:
         """Put NaN and infinities among interpolated numbers, wherever they have some weight."""
-        import SimpleITK as sitk
-
         for value in (np.inf, -np.inf, np.nan):
             there = np.isnan(part) if np.isnan(value) else part == value
             if there.any():
-                touched = self._smoothly(there.astype(part.dtype), sitk.sitkLinear, 0.0) > _WEIGHT
+                touched = self._smoothly(there.astype(part.dtype), "linear", 0.0) > _WEIGHT
                 clash = touched & np.isinf(found)
                 found[touched] = value
                 found[clash] = np.nan
 
     def _labels(self, part: Array) -> Array:
         """Return the labels with most weight: each, as 0 and 1, smoothed and interpolated linearly."""
-        import SimpleITK as sitk
-
         if part.dtype.kind not in "iub":
             raise UnsupportedError(f"labels of type {part.dtype} cannot be voted on", hint="cast them to integers")
         shape = [len(span) for span in self.spans]
@@ -207,22 +229,21 @@ class Sampler:
             if near is None:
                 continue
             near_part, near_spans, sampler = near
-            weight = sampler._smoothly(there[near_part].astype(np.float32), sitk.sitkLinear, 0.0)
+            weight = sampler._smoothly(there[near_part].astype(np.float32), "linear", 0.0)
             wins = weight > most[near_spans]
             found[near_spans][wins], most[near_spans][wins] = label, weight[wins]
         return found
 
     def _around(self, there: Array) -> tuple[Box, Box, Sampler] | None:
         """Return where a label matters: which part of the old voxels, which new ones, and a sampler between the two."""
-        near, part = [], []
+        near, part, ends = [], [], []
         for axis, span in enumerate(self.part):
-            others = tuple(n for n in range(3) if n != axis)
-            found = np.flatnonzero(there.any(axis=others))
-            reach = 1 + (ceil(_CUT * self.sigma[axis]) + 1 if self.sigma[axis] else 0)
-            low, high = max(int(found[0]) - reach, 0), min(int(found[-1]) + reach + 1, len(span))
+            found = np.flatnonzero(there.any(axis=tuple(n for n in range(3) if n != axis)))
+            smooth = ceil(CUT * self.sigma[axis])
+            low, high = max(int(found[0]) - 2 * smooth - 3, 0), min(int(found[-1]) + 2 * smooth + 4, len(span))
             near.append(slice(low, high))
             part.append(span[low:high])
-        ends = [(span[0] - 1.0, span[-1] + 1.0) for span in part]
+            ends.append((span[found[0]] - smooth - 1.0, span[found[-1]] + smooth + 1.0))
         corners = np.array([[a, b, c] for a in ends[0] for b in ends[1] for c in ends[2]])
         back = np.linalg.inv(self.map)
         places = corners @ back[:3, :3].T + back[:3, 3]
@@ -258,13 +279,17 @@ class Sampler:
             return None
         return [next(axis for axis in range(3) if rows[axis][new]) for new in range(3)]
 
+    def _places(self, new: int, axis: int) -> Array:
+        """Return where the new voxels along an axis lie on the old one that it runs along."""
+        span = self.spans[new]
+        found: Array = self.map[axis, new] * np.arange(span.start, span.stop, span.step) + self.map[axis, 3]
+        return found
+
     def _picked(self, part: Array, order: Sequence[int]) -> Array:
         out = np.full([len(span) for span in self.spans], self.fill, part.dtype)
         turned, inside = part.transpose(order), []
         for new, axis in enumerate(order):
-            span = self.spans[new]
-            exact = self.map[axis, new] * np.arange(span.start, span.stop, span.step) + self.map[axis, 3]
-            place = np.floor(exact + 0.5 + 1e-9).astype(np.int64)
+            place = np.floor(self._places(new, axis) + 0.5 + 1e-9).astype(np.int64)
             there = np.flatnonzero((place >= 0) & (place < self.shape[axis]))
             if not len(there):
                 return out

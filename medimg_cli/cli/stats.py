@@ -1,0 +1,291 @@
+"""``medimg stats``: what the values of images are like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from medimg_cli.cli.options import Form, Paths, with_options
+from medimg_cli.cli.render import Column, Console, emit, emit_fields, number
+from medimg_cli.errors import MedImgError, UsageError
+from medimg_cli.storage.urls import public_name
+
+if TYPE_CHECKING:
+    from medimg_cli.backends import Backend
+    from medimg_cli.labels import LabelTable
+
+__all__ = ["stats"]
+
+SCHEMA = "medimg.stats/1"
+
+
+@with_options
+def stats(
+    paths: Paths,
+    mask: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Count only voxels where this image is not 0.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Describe each label of this label map; 0 is background.")
+    ] = None,
+    table: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Names of the labels; default: the table in the label map.")
+    ] = None,
+    percentile: Annotated[
+        list[float] | None,
+        typer.Option(metavar="P", help="Find this percentile, 0 to 100; may be repeated. Default: 1 5 25 75 95 99."),
+    ] = None,
+    above: Annotated[
+        float | None, typer.Option(metavar="VALUE", help="Count the voxels above this value, and their mm3.")
+    ] = None,
+    overall: Annotated[bool, typer.Option("--overall", help="Describe all channels together, not each.")] = False,
+    form: Form = "table",
+    json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
+    field: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Print the bare value of this fact, one line per row; may be repeated."),
+    ] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look for images in folders.")] = False,
+    *,
+    console: Console,
+) -> int:
+    """Describe the values of images: range, mean, deviation, median and percentiles, counts and volumes.
+
+    One image of one channel gives a page; channels, labels and several images give a row each, and an image of several
+    channels one more row for all of them. Values are scaled as the file says. NaN and infinities are counted and left
+    out of everything else. Percentiles are exact. An image may be larger than memory.
+
+    std is that of all voxels, as in NumPy. mrstats and fslstats divide by n - 1: that is std_sample. A mask and a label
+    map must lie on the grid of the image. An image that fails does not stop the others; the exit code is then 2.
+
+    Examples:
+
+        medimg stats scan.nii.gz
+        medimg stats --mask brain.nii.gz --percentile 2 --percentile 98 t1.nii.gz
+        medimg stats --labels aseg.nii.gz --table FreeSurferColorLUT.txt t1.nii.gz
+        medimg stats --labels aseg.nii.gz --format csv t1.nii.gz > regions.csv
+        medimg stats --field mean --overall --recursive study/
+    """
+    wanted = _Wanted.parse(mask, labels, table, percentile, above, each=not overall, console=console)
+    tally = _Tally(_measured(paths, wanted, recursive=recursive), console)
+    if field:
+        emit_fields(tally, field, console=console)
+    elif json or form != "table":
+        emit("json" if json else form, tally, columns=(), console=console)
+    else:
+        _show(list(tally), wanted, console)
+    return 2 if tally.failed else 0
+
+
+class _Wanted(NamedTuple):
+    """What the command line asks for, its files opened."""
+
+    mask: Backend | None
+    labels: Backend | None
+    names: tuple[str, str]  # of the files of mask and labels
+    options: Mapping[str, Any]
+
+    @classmethod
+    def parse(
+        cls,
+        mask: str | None,
+        labels: str | None,
+        table: str | None,
+        percentile: Sequence[float] | None,
+        above: float | None,
+        *,
+        each: bool,
+        console: Console,
+    ) -> _Wanted:
+        """Open the files that are named, and check the rest.
+
+        Raises
+        ------
+        UsageError
+            If there is a table and no label map, or a number makes no sense.
+        """
+        from medimg_cli.formats import open_backend
+        from medimg_cli.statistics.describe import PERCENTILES, check_numbers
+
+        if table is not None and labels is None:
+            raise UsageError("--table names labels, and there are none", hint="give --labels FILE")
+        options: dict[str, Any] = {"percentiles": percentile or PERCENTILES, "above": above, "each": each}
+        check_numbers(options["percentiles"], above)
+        options["table"] = _table(table)
+        opened = None if mask is None else open_backend(mask)
+        if labels is None:
+            return cls(opened, None, (mask or "", ""), options)
+        found = open_backend(labels)
+        options["known"] = _known(found, labels)
+        if not options["known"]:
+            console.warning(f"{public_name(labels)}: there is no label in it, background only")
+        return cls(opened, found, (mask or "", labels), options)
+
+    def records(self, path: str) -> list[dict[str, Any]]:
+        """Describe the image of a path."""
+        import sys
+        from shlex import quote
+
+        from medimg_cli.formats import open_backend
+        from medimg_cli.statistics.describe import describe
+        from medimg_cli.statistics.selection import check_match
+
+        image = open_backend(sys.stdin.buffer, name="<stdin>") if path == "-" else open_backend(path)
+        for other, what, name in zip((self.mask, self.labels), ("mask", "label map"), self.names, strict=True):
+            if other is not None:
+                check_match(image.header, other.header, what, f"{quote(path)} {quote(name)} OUT.nii.gz")
+        found = describe(image, mask=self.mask, labels=self.labels, **self.options)
+        return [{"schema": SCHEMA, "path": path, **one.facts()} for one in found]
+
+
+def _known(labels: Backend, path: str) -> tuple[int, ...]:
+    from medimg_cli.statistics.selection import found_labels
+
+    try:
+        return found_labels(labels)
+    except MedImgError as error:
+        raise error.at(path) from None
+
+
+def _table(path: str | None) -> LabelTable | None:
+    from medimg_cli.labels import LabelTable
+
+    return None if path is None else LabelTable.read(path)
+
+
+class _Failed(NamedTuple):
+    path: str
+    error: Exception
+
+
+def _measured(paths: Iterable[str], wanted: _Wanted, *, recursive: bool) -> Iterator[dict[str, Any] | _Failed]:
+    """Yield the records of all images; a path that fails never stops the others."""
+    from medimg_cli.facts import find_images
+
+    for path in paths:
+        try:
+            images = list(find_images([path], recursive=recursive))
+        except Exception as error:
+            yield _Failed(path, error)
+            continue
+        for image in images:
+            try:
+                yield from wanted.records(image)
+            except Exception as error:
+                yield _Failed(image, error)
+
+
+class _Tally:
+    """Pass records on, say on stderr which paths failed, and count those."""
+
+    def __init__(self, measured: Iterable[dict[str, Any] | _Failed], console: Console) -> None:
+        self._measured, self._console, self.failed = measured, console, 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        from medimg_cli.batch import describe
+
+        for one in self._measured:
+            if not isinstance(one, _Failed):
+                yield one
+                continue
+            self.failed += 1
+            message = describe(one.error, one.path).message
+            self._console.trace(one.error)
+            self._console.error(message)
+            named = getattr(one.error, "path", None) or public_name(one.path)
+            yield {"schema": SCHEMA, "path": one.path, "error": message.removeprefix(f"{named}: ")}
+
+
+# -- tables ---------------------------------------------------------------------------------------------------------
+
+
+def _show(records: Sequence[dict[str, Any]], wanted: _Wanted, console: Console) -> None:
+    """Print one record as a page, several as a row each."""
+    from medimg_cli.statistics.describe import PERCENTILES, percentile_name
+
+    good = [record for record in records if "error" not in record]
+    if len(records) == len(good) == 1 and wanted.labels is None:
+        rows = [{"name": name, "text": text} for name, text in _page(good[0], wanted.options["percentiles"]) if text]
+        emit("table", rows, columns=_PAGE, console=console)
+    elif good or len(records) > 1:
+        asked = wanted.options["percentiles"]
+        keys = () if asked is PERCENTILES else [percentile_name(percent) for percent in asked]
+        emit("table", records, columns=list(_columns(good, keys, len(records) > len(good))), console=console)
+
+
+_PAGE = (Column("", lambda row: row["name"]), Column("", lambda row: row["text"]))
+
+
+def _page(record: Mapping[str, Any], percentiles: Sequence[float]) -> Iterator[tuple[str, str | list[str]]]:
+    """Yield what to show of one record, as (name, text or lines); what is absent has no text."""
+    from medimg_cli.statistics.describe import percentile_name
+
+    percents = [(f"{number(percent)}%", _text(record[percentile_name(percent)])) for percent in percentiles]
+    widths = [max(len(pair[i]) for pair in percents) for i in range(2)]
+    sample = _text(record["std_sample"])
+    odd = ((record["nan"], "NaN"), (record["positive_infinity"], "+inf"), (record["negative_infinity"], "-inf"))
+    yield "path", public_name(record["path"])
+    yield "voxels", _counted(record["count"], record["volume_mm3"])
+    yield "not finite", ", ".join(f"{count} {what}" for count, what in odd if count)
+    yield from ((name, _text(record[name])) for name in ("min", "max", "mean"))
+    yield "std", _text(record["std"])
+    yield "std, n - 1", sample if sample != _text(record["std"]) else ""
+    yield "median", _text(record["median"])
+    yield "percentiles", [f"{name.rjust(widths[0])}  {text.rjust(widths[1])}" for name, text in percents]
+    yield "sum", _text(record["sum"])
+    if "above" in record:
+        yield f"above {number(record['above'])}", _counted(record["above_count"], record["above_mm3"])
+
+
+def _text(value: float | None) -> str:
+    """Write a value as a table shows it: whole numbers in full, others with six digits at least.
+
+    >>> _text(1234567), _text(1234567.8), _text(0.1234567), _text(None)
+    ('1234567', '1234568', '0.123457', '-')
+    """
+    if value is None:
+        return "-"
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.0f}" if 1e6 <= abs(value) < 1e15 else f"{value + 0.0:.6g}"
+
+
+def _counted(count: int, volume: float | None) -> str:
+    return f"{count}" if volume is None else f"{count} ({_text(volume)} mm3)"
+
+
+def _columns(records: Sequence[Mapping[str, Any]], percentiles: Sequence[str], failed: bool) -> Iterator[Column]:
+    """Yield the columns that say something about these records; ``percentiles`` are keys that were asked for."""
+
+    def any_has(name: str) -> bool:
+        return any(record.get(name) for record in records)
+
+    if any(record["channel"] for record in records):
+        yield _column("CHANNEL", lambda record: "all" if record["channel"] is None else str(record["channel"]))
+    if any_has("label"):
+        yield _fact("LABEL", "label")
+    if any_has("name"):
+        yield _column("NAME", lambda record: record["name"] or "", right=False)
+    yield _fact("COUNT", "count")
+    if any_has("label"):
+        yield _fact("MM3", "volume_mm3")
+    yield from (_fact(name.upper(), name) for name in ("min", "max", "mean", "std", "median"))
+    yield from (_fact(name.upper(), name) for name in percentiles)
+    if any("above" in record for record in records):
+        yield _fact("ABOVE", "above_count")
+    if any_has("nan"):
+        yield _fact("NAN", "nan")
+    if any_has("positive_infinity") or any_has("negative_infinity"):
+        yield _column("INF", lambda record: str(record["positive_infinity"] + record["negative_infinity"]))
+    if failed or len({record["path"] for record in records}) > 1:
+        yield Column("PATH", lambda record: public_name(record["path"]) + (" (failed)" if "error" in record else ""))
+
+
+def _fact(title: str, name: str) -> Column:
+    return _column(title, lambda record: _text(record[name]))
+
+
+def _column(title: str, text: Callable[[Mapping[str, Any]], str], *, right: bool = True) -> Column:
+    return Column(title, lambda record: "-" if "error" in record else text(record), right)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from medimg_cli.grid import Grid
     from medimg_cli.labels import LabelTable
 
-__all__ = ["Difference", "Gradients", "Header", "Native", "differences"]
+__all__ = ["HINTS", "Difference", "Gradients", "Header", "Native", "differences"]
 
 
 class Native(NamedTuple):
@@ -308,7 +308,8 @@ class Header(_Fields):
         """Return the header after an operation that moved voxels.
 
         The affine and both NIfTI forms move by the step's voxel map, gradients turn, the step joins the
-        history. A form that was the affine stays the affine, so that an inverse restores it verbatim, too.
+        history, and with it how this header told of its grid: `operations.history.as_before` restores that. A form
+        that was the affine stays the affine.
 
         Parameters
         ----------
@@ -329,8 +330,24 @@ class Header(_Fields):
             qform=moved(self.qform),
             gradients=turned,
             metadata=_moved_hints(self.metadata, self.shape[1:], move, after.shape),
-            history=(*self.history, step.to_json()),
+            history=(*self.history, self._remembered(step.to_json())),
         )
+
+    def _remembered(self, step: dict[str, Any]) -> dict[str, Any]:
+        """Return a step with what this header says of its grid beside the affine."""
+        told: dict[str, Any] = {"channels": self.channels} if self.channels > 1 else {}
+        if self.sform_code is not None or self.qform_code is not None:
+            for name in ("sform", "qform"):
+                form = getattr(self, name)
+                told[name] = None if form is None else [list(row) for row in form.rows[:3]]
+                told[f"{name}_code"] = getattr(self, f"{name}_code")
+            told["affine_source"] = self.affine_source
+        hints = {name: self.metadata[name] for name in HINTS if name in self.metadata}
+        if hints:
+            told["metadata"] = hints
+        if self.ndim != 3:
+            told["ndim"] = self.ndim
+        return {**step, "header_before": told} if told else step
 
 
 def _picked(axes: tuple[tuple[str, int], ...], channels: range) -> tuple[range, ...] | None:
@@ -375,6 +392,9 @@ def _check_shape(shape: tuple[int, ...]) -> None:
         raise GeometryError(f"shape {shape} has an axis without voxels")
 
 
+#: Key-values in which NIfTI speaks of voxel axes.
+HINTS = ("nifti_dim_info", "nifti_slice_code", "nifti_slice_start", "nifti_slice_end")
+
 #: NIfTI slice orders that turn into each other when the slice axis is flipped (nifti1.h, slice_code).
 _REVERSED_SLICES = {1: 2, 2: 1, 3: 4, 4: 3, 5: 6, 6: 5}
 
@@ -402,7 +422,7 @@ def _moved_hints(
         moved["nifti_dim_info"] = parts[0] | parts[1] << 2 | parts[2] << 4
     axis = (info >> 4 & 3) - 1 if info >> 4 & 3 else 2
     step = move[axis, along[axis]]
-    names = ("nifti_slice_code", "nifti_slice_start", "nifti_slice_end")
+    names = HINTS[1:]
     if abs(step) != 1 or old[axis] != new[along[axis]] or move[axis, 3] != (0 if step > 0 else old[axis] - 1):
         for name in names:
             moved.pop(name, None)

@@ -56,6 +56,19 @@ class Label(NamedTuple):
         """
         return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in self.name)
 
+    @property
+    def hex(self) -> str | None:
+        """The colour as CSS writes it, opacity only where it is not full; None where there is none.
+
+        Examples
+        --------
+        >>> Label(1, color=(221, 130, 101, 255)).hex, Label(2, color=(221, 130, 101, 128)).hex
+        ('#dd8265', '#dd826580')
+        """
+        if self.color is None:
+            return None
+        return "#" + bytes(self.color[: 3 if self.color[3] == 255 else 4]).hex()
+
 
 Row = tuple[int, Label]  # a label and the line that it stands in
 
@@ -166,14 +179,25 @@ class LabelTable(Sequence[Label]):
         StorageError
             If the file can't be written.
         """
-        suffix = os.path.splitext(path)[1].lower()
-        if format is None and suffix not in _SUFFIXES:
-            raise UsageError(f"no label table format has the suffix {suffix!r}", path=path, hint=_CHOICES)
-        content = self.to_text(format or _SUFFIXES[suffix]).encode()
+        content = self.to_text(format or self.format_of(path)).encode()
         try:
             _replace_file(os.path.realpath(path), content)
         except OSError as error:
             raise StorageError(error.strerror or str(error), path=path) from None
+
+    @staticmethod
+    def format_of(path: str | os.PathLike[str]) -> str:
+        """Return the key of `FORMATS` that the suffix of a file to be written stands for.
+
+        Raises
+        ------
+        UsageError
+            If it stands for none.
+        """
+        suffix = os.path.splitext(path)[1].lower()
+        if suffix not in _SUFFIXES:
+            raise UsageError(f"no label table format has the suffix {suffix!r}", path=path, hint=_SUFFIX_HINT)
+        return _SUFFIXES[suffix]
 
     @classmethod
     def from_text(cls, text: str, format: str | None = None) -> LabelTable:
@@ -624,6 +648,7 @@ _TABLE = {
 _SUFFIXES = {".ctbl": "slicer", ".json": "json", ".label": "itksnap", ".tsv": "bids"}
 _SUFFIXES |= {".lut": "freesurfer", ".txt": "freesurfer"}
 _CHOICES = f"formats are {', '.join(_TABLE)}"
+_SUFFIX_HINT = f"use {', '.join(_SUFFIXES)}; {_CHOICES}"
 FORMATS: dict[str, str] = {name: row.title for name, row in _TABLE.items()}
 """Names of the formats, with a title each."""
 

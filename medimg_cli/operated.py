@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from medimg_cli.errors import IrreversibleWarning
-from medimg_cli.operations.history import Undo, on_labels, way_back
+from medimg_cli.operations.history import Undo, as_before, on_labels, way_back
 from medimg_cli.operations.protocol import apply
 from medimg_cli.sources.readers import settled
 from medimg_cli.voxels import Voxels
@@ -186,7 +186,8 @@ class Operated(Voxels):
             On the first grid, exactly; its history is empty.
         """
         undone = self.apply(self.get_inverse_transform(warn=warn, ignore_intensity=ignore_intensity))
-        undone.clear_history()
+        if self.header.history:
+            undone._replace_header(as_before(undone.header, self.header.history[0]).replace(history=()))
         return undone
 
     def clear_history(self) -> None:

@@ -12,6 +12,7 @@ from medimg_cli.batch import STREAM, Report, Task
 from medimg_cli.errors import GeometryError, UsageError
 from medimg_cli.formats import open_backend, split_suffix
 from medimg_cli.formats.sidecars import copy_sidecar, refuse_sidecar, stale_gradients
+from medimg_cli.formats.tables import copy_table, refuse_table, stale_table
 from medimg_cli.formats.writing import save_backend
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ __all__ = [
     "rewrite",
     "selection_requests",
     "target_name",
+    "write_change",
 ]
 
 
@@ -97,11 +99,14 @@ class Change(NamedTuple):
         What a careful user should know; one sentence each.
     remarks : tuple of str
         What was decided, or was done; one sentence each.
+    followed : Header, optional
+        The header with every step in its history, where ``backend`` has forgotten some: sidecars follow them.
     """
 
     backend: Backend
     warnings: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    followed: Header | None = None
 
 
 def process(task: Task, pipeline: Pipeline, *, threads: int) -> Report:
@@ -161,20 +166,50 @@ def rewrite(
         the output's name that was not there before.
     """
     backend = open_input(task)
-    before = backend.header
-    changed = change(backend)
+    return write_change(task, backend.header, change(backend), level=level, strict=strict, threads=threads)
+
+
+def write_change(
+    task: Task, before: Header, changed: Change, *, level: int | None, strict: bool, threads: int
+) -> Report:
+    """Write a changed image with all that travels beside it.
+
+    Parameters
+    ----------
+    task : Task
+        Input and output; ``-`` is standard input or output.
+    before : Header
+        Of the input.
+    changed : Change
+    level, strict, threads
+        As for `rewrite`.
+
+    Raises
+    ------
+    MedImgError
+        Where the output cannot be written.
+    """
     header = changed.backend.header
     warnings = (*before.warnings, *changed.warnings)
     beside = STREAM not in (task.input, task.output)
     if beside:
         refuse_sidecar(task.input, task.output, force=task.force)
+        refuse_table(task.input, task.output, before=before, after=header, force=task.force)
     with output_path(task) as path:
         losses = save_backend(
-            changed.backend, path, level=level, force=task.force, strict=strict, threads=threads, carried=before
+            changed.backend,
+            path,
+            level=level,
+            force=task.force,
+            strict=strict,
+            threads=threads,
+            carried=before,
+            alone=task.output == STREAM,
         )
     if beside:
-        copy_sidecar(task.input, task.output, header, before=before, force=task.force)
-        warnings = (*warnings, *stale_gradients(task.output, header))
+        copy_sidecar(task.input, task.output, changed.followed or header, before=before, force=task.force)
+        copy_table(task.input, task.output, before=before, after=header, force=task.force)
+        warnings = (*warnings, *stale_gradients(task.output, header), *stale_table(task.output, header))
     return Report(losses=losses, warnings=warnings, remarks=changed.remarks)
 
 

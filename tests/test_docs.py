@@ -19,7 +19,7 @@ from medimg_cli.operations import OPERATIONS
 from medimg_cli.spatial import RULES
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-ELSEWHERE = ("counterparts.md", "coming-from.md")  # tables of other libraries, with a test of their own
+ELSEWHERE = ("counterparts.md", "coming-from.md", "there-and-back.md")  # with a test of their own
 PAGES = sorted(page for page in DOCS.rglob("*.md") if page.name not in ELSEWHERE and "_build" not in page.parts)
 FENCE = re.compile(
     r"(?:^% needs (?P<library>\w+)\n)?^```(?P<kind>python|pycon)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL

@@ -171,7 +171,11 @@ def test_all_three_geometries_move_together(
         for form in ("affine", "sform", "qform"):
             a, b = getattr(after, form).apply(voxel), getattr(before, form).apply(old)
             np.testing.assert_allclose(a, b, atol=1e-6 * max(1.0, *map(abs, b)))
-    assert after.history == ({"name": "turn", "version": 1},)
+    (step_taken,) = after.history
+    told = step_taken.pop("header_before")
+    assert step_taken == {"name": "turn", "version": 1}
+    assert (told["sform_code"], told["qform_code"]) == (2, 1)
+    assert (told["sform"], told["qform"]) == tuple([list(row) for row in form.rows[:3]] for form in (affine, other))
 
 
 def test_gradients_keep_their_direction_in_the_world() -> None:

@@ -9,6 +9,7 @@ file passes through :func:`escape` before it is printed.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ from medimg_cli.errors import UsageError
 __all__ = ["FORMS", "Column", "Console", "Progress", "emit", "emit_fields", "escape", "number", "value_text"]
 
 Record = Mapping[str, Any]
+
+#: How a terminal is told to change colour.
+_STYLE = re.compile("\x1b\\[[0-9;]*m")
 
 
 def escape(text: str) -> str:
@@ -183,11 +187,21 @@ class Column(NamedTuple):
         Record -> text, or a list of lines of text.
     right : bool
         Align to the right.
+    swatch : callable, optional
+        Record -> red, green, blue, 0 to 255, or None: where there is colour, a block of it stands in front of the cell.
     """
 
     title: str
     cell: Callable[[Record], str | Sequence[str]]
     right: bool = False
+    swatch: Callable[[Record], tuple[int, int, int] | None] | None = None
+
+    def lines(self, record: Record, *, styled: bool) -> list[str]:
+        """Return the cell of a record, line by line, safe to print."""
+        found = self.cell(record)
+        lines = [escape(line) for line in ([found] if isinstance(found, str) else found)]
+        color = self.swatch(record) if self.swatch is not None and styled else None
+        return lines if color is None else [_block(*color) + " " + lines[0], *lines[1:]]
 
 
 def emit(form: str, records: Iterable[Record], *, columns: Sequence[Column], console: Console) -> None:
@@ -215,13 +229,14 @@ def emit(form: str, records: Iterable[Record], *, columns: Sequence[Column], con
 
 
 def _table(records: Iterable[Record], columns: Sequence[Column], console: Console) -> None:
-    rows = [[_lines(column.cell(record)) for column in columns] for record in records]
+    styled = console.styled(sys.stdout)
+    rows = [[column.lines(record, styled=styled) for column in columns] for record in records]
     if not rows:
         return
     titles = [column.title for column in columns]
     head = [[[title] for title in titles]] if any(titles) else []
     lines = aligned(head + rows, [column.right for column in columns])
-    if not console.styled(sys.stdout):
+    if not styled:
         for line in lines:
             console.out(line)
     elif head:
@@ -234,8 +249,14 @@ def _table(records: Iterable[Record], columns: Sequence[Column], console: Consol
             console.out(f"\x1b[1;36m{line[:names]}\x1b[0m{line[names:]}" if line[:1].strip() else line)
 
 
-def _lines(cell: str | Sequence[str]) -> list[str]:
-    return [escape(line) for line in ([cell] if isinstance(cell, str) else cell)]
+def _block(red: int, green: int, blue: int) -> str:
+    """Return a block of a colour, two characters wide, for terminals of 24 bits."""
+    return f"\x1b[48;2;{red};{green};{blue}m  \x1b[0m"
+
+
+def _width(line: str) -> int:
+    """Return how many characters of a line are seen; cells hold no escape sequences but ours."""
+    return len(_STYLE.sub("", line)) if "\x1b" in line else len(line)
 
 
 def aligned(rows: Sequence[Sequence[Sequence[str]]], right: Sequence[bool]) -> Iterator[str]:
@@ -246,12 +267,12 @@ def aligned(rows: Sequence[Sequence[Sequence[str]]], right: Sequence[bool]) -> I
            3
     long  22
     """
-    widths = [max(len(line) for row in rows for line in row[i]) for i in range(len(right))]
+    widths = [max(_width(line) for row in rows for line in row[i]) for i in range(len(right))]
     for row in rows:
         for k in range(max(len(cell) for cell in row)):
-            cells = (cell[k] if k < len(cell) else "" for cell in row)
-            pairs = zip(cells, widths, right, strict=True)
-            yield "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in pairs).rstrip()
+            cells = [cell[k] if k < len(cell) else "" for cell in row]
+            blanks = [" " * (width - _width(cell)) for cell, width in zip(cells, widths, strict=True)]
+            yield "  ".join(b + c if r else c + b for c, b, r in zip(cells, blanks, right, strict=True)).rstrip()
 
 
 def _json_array(records: Iterable[Record], columns: Sequence[Column], console: Console) -> None:

@@ -377,14 +377,22 @@ def _finished(backend: Any, row: Format, raw: ByteSource, compression: str | Non
         notes.append(problem)
     elif hasattr(backend, "stored") and isinstance(backend.stored.source, EncodedSource):
         notes.extend(_trailer_doubt(backend.stored.source, backend.ends_at or backend.stored.span()[1]))
-    backend.header = header.replace(
+    header = header.replace(
         format=header.format or row.name,
         compression=header.compression or compression,
         warnings=(*header.warnings, *notes),
         file_bytes=header.file_bytes if header.file_bytes is not None else raw.size,
     )
+    backend.header = header if header.labels is not None else _with_table(header, raw)
     result: Backend = backend
     return result
+
+
+def _with_table(header: Header, raw: ByteSource) -> Header:
+    """Add the label table that lies beside an image without one."""
+    from medimg_cli.formats.tables import with_table
+
+    return with_table(header, raw)
 
 
 def _trailer_doubt(source: EncodedSource, expected: int) -> list[str]:

@@ -375,7 +375,7 @@ def _own_extension(header: Header, in_fields: Header) -> list[tuple[int, bytes]]
 
 
 def _with_gradients(header: Header, source: ByteSource, stem: str) -> Header:
-    """Read the ``.bval`` and ``.bvec`` beside a file of several volumes."""
+    """Read the ``.bval`` and ``.bvec`` beside a file that has an axis for volumes."""
     if not _may_have_gradients(header):
         return header
     from medimg_cli.formats.sidecars import read_gradients
@@ -399,7 +399,7 @@ def timed(header: Header) -> Header:
 
 
 def _may_have_gradients(header: Header) -> bool:
-    return header.channels > 1 and not (header.axes and header.axes[-1][0] in ("rgb", "vector"))
+    return bool(header.axes) and header.axes[-1][0] not in ("rgb", "vector")
 
 
 def layout_of(header: Header) -> Layout:

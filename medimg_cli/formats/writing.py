@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from medimg_cli.errors import LossError, NotFoundError, StorageError
 from medimg_cli.formats import Format, codec_module, format_for_output, open_backend, split_suffix
+from medimg_cli.formats.tables import table_beside, write_table
 from medimg_cli.header import Difference, Header, differences
 from medimg_cli.storage.atomic import AtomicGroup, StagedFile
 from medimg_cli.storage.atomic_folder import StagedFolder
@@ -17,9 +18,10 @@ from medimg_cli.storage.source import PathSource
 
 if TYPE_CHECKING:
     from medimg_cli.backends import Backend
+    from medimg_cli.labels import LabelTable
     from medimg_cli.storage.stored import Layout
 
-__all__ = ["Encoded", "keeps_slope", "losses", "save_backend"]
+__all__ = ["Encoded", "keeps_slope", "losses", "save_backend", "what_comes_back"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +66,17 @@ class Encoded:
 
 def losses(header: Header, path: str) -> tuple[Difference, ...]:
     """Tell what a file of that name cannot hold of an image; nothing is written."""
-    module = codec_module(format_for_output(path))
-    return _lost(header, module.fit(header, path))
+    return _lost(header, what_comes_back(header, path))
+
+
+def what_comes_back(header: Header, path: str) -> Header:
+    """Return what would be read from a file of that name, and from the label table beside it; nothing is written."""
+    fitted: Header = codec_module(format_for_output(path)).fit(header, path)
+    return _with_table(fitted, table_beside(header, fitted, path))
+
+
+def _with_table(fitted: Header, table: LabelTable | None) -> Header:
+    return fitted if table is None else fitted.replace(labels=table)
 
 
 def _lost(header: Header, fitted: Header, carried: Header | None = None) -> tuple[Difference, ...]:
@@ -110,8 +121,11 @@ def save_backend(
     strict: bool = False,
     threads: int | None = None,
     carried: Header | None = None,
+    alone: bool = False,
 ) -> tuple[Difference, ...]:
     """Write an image to a file and read its header back.
+
+    A label table that the format has no room for goes into a ``.tsv`` beside the file.
 
     Parameters
     ----------
@@ -129,6 +143,8 @@ def save_backend(
         Threads for compression.
     carried : Header, optional
         Of the image before the operations of this call: the history that they recorded may be left behind.
+    alone : bool
+        Whether the file goes where nothing lies beside it, so that a label table would be left behind.
 
     Returns
     -------
@@ -145,12 +161,15 @@ def save_backend(
     row = format_for_output(path)
     module = codec_module(row)
     fitted = module.fit(backend.header, path)
-    lost = _lost(backend.header, fitted, carried)
+    table = None if alone else table_beside(backend.header, fitted, path)
+    expected = _with_table(fitted, table)
+    lost = _lost(backend.header, expected, carried)
     if strict and lost:
         raise LossError(
             f"{row.title} cannot hold: " + "; ".join(map(str, lost)), path=path, hint="leave out --strict to accept"
         )
     with AtomicGroup(force=force) as group:
+        there = {} if table is None else write_table(group, table, path)
         if fitted.gradients is not None:
             from medimg_cli.formats.sidecars import gradient_files
 
@@ -164,7 +183,7 @@ def save_backend(
         else:
             staged = group.create(path)
             module.write_file(staged, path, backend, fitted, level)
-        _verify(group, path, fitted, row)
+        _verify(group, path, expected, row, there)
     return lost
 
 
@@ -228,23 +247,26 @@ class _Staged(PathSource):
         return PathSource(self._others[name], name=name)
 
 
-def _verify(group: AtomicGroup, path: str, fitted: Header, row: Format) -> None:
-    """Read the header of what was written; it must say what ``fit`` promised."""
-    written: Any = _staged_backend(group, path, row).header
-    wrong = differences(fitted, written)
+def _verify(group: AtomicGroup, path: str, expected: Header, row: Format, there: dict[str, str]) -> None:
+    """Read the header of what was written; it must say what ``fit`` promised.
+
+    ``there`` are files beside it, name -> path, that say what is needed and stay.
+    """
+    written: Any = _staged_backend(group, path, row, there).header
+    wrong = differences(expected, written)
     problem = next((w for w in written.warnings if w.startswith("truncated")), None)
     if wrong or problem:
         what = problem or "; ".join(map(str, wrong))
         raise StorageError(f"the written header does not read back: {what}", path=path, hint="please report this")
 
 
-def _staged_backend(group: AtomicGroup, path: str, row: Format) -> Backend:
+def _staged_backend(group: AtomicGroup, path: str, row: Format, there: dict[str, str]) -> Backend:
     last = group.files[-1]
     module = codec_module(row)
     if hasattr(module, "open_folder") and hasattr(module, "write_folder"):
         folder: Backend = module.open_folder(last.readable_path)
         return folder
-    others = {os.path.basename(file.path): file.readable_path for file in group.files}
+    others = there | {os.path.basename(file.path): file.readable_path for file in group.files}
     return open_backend(_Staged(last.readable_path, path, others), format=row.name)
 
 

@@ -10,12 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medimg_cli.errors import UsageError
-from medimg_cli.operations import Operation, from_json, inverse_of
+from medimg_cli.formats.neutral import from_facts
+from medimg_cli.header import HINTS
+from medimg_cli.operations import Operation, Step, from_json, inverse_of
 
-__all__ = ["Undo", "on_labels", "way_back"]
+if TYPE_CHECKING:
+    from medimg_cli.header import Header
+
+__all__ = ["Undo", "as_before", "of_values", "on_labels", "way_back"]
+
+#: Both NIfTI forms, and the largest code that a field of theirs holds.
+_FORMS = ("sform", "sform_code", "qform", "qform_code")
+_MOST = 32767
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +83,9 @@ def way_back(
     """
     found, lost = [], []
     for step in reversed(history):
-        if ignore_intensity and _of_values(from_json(step)):
+        if ignore_intensity and of_values(step):
             continue
-        inverse = inverse_of(step)
+        inverse = inverse_of(step) or _nearest_back(Step.from_json(step))
         if inverse is None:
             lost.append(step)
         else:
@@ -84,9 +93,59 @@ def way_back(
     return Undo(tuple(found)), tuple(lost)
 
 
-def _of_values(operation: Operation) -> bool:
-    """Tell whether an operation changes values of intensities, or how they are stored."""
+def _nearest_back(step: Step) -> Operation | None:
+    """Return what leads back to the grid before a step without an inverse; None where it moved nothing."""
+    if step.grid_before == step.grid_after:
+        return None
+    from medimg_cli.operations.resample import Resample
+
+    return Resample(step.grid_before, interpolation="nearest")
+
+
+def of_values(step: Mapping[str, Any]) -> bool:
+    """Tell whether a step changed only values of intensities, or how they are stored.
+
+    Raises
+    ------
+    UnsupportedError, FormatError
+        If the step is of a later version, or makes no sense.
+    """
+    operation = from_json(step)
     return operation.intensity or operation.name == "cast"
+
+
+def as_before(header: Header, step: Mapping[str, Any], *, hints: bool = True) -> Header:
+    """Return a header that says of its grid what the header said in which a step was taken.
+
+    An affine has one place in a history, but several in a file: both NIfTI forms with their codes, the axes of
+    slices and phase encoding. What the step remembers of them comes back verbatim.
+
+    Parameters
+    ----------
+    header : Header
+        Of an image that has returned to the grid before the step.
+    step : mapping
+        As it stands in the history.
+    hints : bool
+        Whether what was said of slices and encoding belongs to this image, too.
+    """
+    told = step.get("header_before")
+    if not isinstance(told, Mapping):
+        return header
+    if hints:
+        said = told.get("metadata")
+        kept = {name: value for name, value in header.metadata.items() if name not in HINTS}
+        kept |= {name: value for name, value in (said if isinstance(said, Mapping) else {}).items() if name in HINTS}
+        ndim = told.get("ndim", 3)
+        flat = ndim in (1, 2) and max(header.spatial_shape[ndim:]) == 1
+        header = header.replace(metadata=kept, ndim=ndim if flat else 3)
+    found = from_facts(header, {name: told[name] for name in _FORMS if name in told})
+    used = told.get("affine_source")
+    form = getattr(found, used) if used in ("sform", "qform") else header.affine
+    codes = (found.sform_code or 0, found.qform_code or 0)
+    if form != header.affine or not all(0 <= code <= _MOST for code in codes) or found.warnings != header.warnings:
+        return header
+    return found.replace(affine_source=used) if isinstance(used, str) else found
 
 
 def on_labels(operation: Any, *, undoing: bool = False) -> Any:

@@ -87,7 +87,7 @@ class Slice(Recipe):
     def apply(self, backend: Backend, step: Step) -> Backend:
         """Return the part, a view of the stored numbers."""
         channels, *spans = self.spans
-        header = backend.header.with_channels(channels).follow(step)
+        header = backend.header.follow(step).with_channels(channels)
         return view(backend, channels, list(enumerate(spans)), header)
 
     def inverse(self, step: Step) -> Place:

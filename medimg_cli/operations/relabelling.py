@@ -1,0 +1,353 @@
+"""What ``medimg labels`` is asked to change, and what becomes of it once it meets an image."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from medimg_cli.backends import with_header
+from medimg_cli.errors import UsageError
+from medimg_cli.labels import LabelTable
+from medimg_cli.operations.protocol import Operation, Recipe, Request, Step
+from medimg_cli.operations.relabel import Remap
+from medimg_cli.statistics.counts import count_values
+
+if TYPE_CHECKING:
+    from medimg_cli.backends import Backend
+    from medimg_cli.header import Header
+
+__all__ = ["Embed", "ExtractRequest", "KeepRequest", "MergeRequest", "RemapRequest", "label_requests"]
+
+_MERGE = re.compile(r"(?P<labels>.+?)=(?P<value>-?\d+)(?::(?P<name>.*))?", re.DOTALL)
+#: Labels that a sentence names one by one.
+_MOST_NAMED = 6
+
+
+def label_requests(
+    *,
+    remap: str | None = None,
+    keep: str | None = None,
+    merge: Sequence[str] = (),
+    extract: str | None = None,
+    table: LabelTable | None = None,
+    embed: bool = False,
+) -> tuple[Request, ...]:
+    """Return the operations for the options of a command line; none where nothing is to be changed.
+
+    Parameters
+    ----------
+    remap, keep, merge, extract
+        At most one of them; see the requests.
+    table : LabelTable, optional
+        Names that stand for numbers, instead of those that the image brings along.
+    embed : bool
+        Whether the output gets that table.
+
+    Raises
+    ------
+    UsageError
+        If an option makes no sense, or two exclude each other.
+
+    Examples
+    --------
+    >>> label_requests(keep="1,liver")
+    (KeepRequest(text='1,liver', table=None),)
+    """
+    if embed and table is None:
+        raise UsageError("--embed needs a table", hint="name it with --table FILE")
+    names = None if embed else table
+    changes: list[Request] = [MergeRequest(tuple(merge), names)] if merge else []
+    changes += [] if remap is None else [RemapRequest(remap, names)]
+    changes += [] if keep is None else [KeepRequest(keep, names)]
+    changes += [] if extract is None else [ExtractRequest(extract, names)]
+    if len(changes) > 1:
+        raise UsageError("--remap, --keep, --merge and --extract exclude each other", hint="run medimg labels twice")
+    return (*([Embed(table)] if embed and table is not None else []), *changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Embed(Recipe):
+    """Give an image a label table. No voxel changes, and the history says nothing of it.
+
+    Parameters
+    ----------
+    table : LabelTable
+    """
+
+    table: LabelTable
+
+    name: ClassVar[str] = "embed"
+
+    def plan(self, header: Header) -> Step:
+        """Return the step for an image with this header."""
+        return self.in_place(header, idle=header.labels == self.table)
+
+    def apply(self, backend: Backend, step: Step) -> Backend:
+        """Return the image with the table in its header."""
+        return with_header(backend, backend.header.replace(labels=self.table))
+
+    def inverse(self, step: Step) -> None:
+        """Return None: the table that was there before is not known."""
+
+
+class _LabelRequest(Request):
+    """What the requests share: labels by number or name."""
+
+    __slots__ = ()
+
+    table: LabelTable | None
+
+    def known(self, source: Backend) -> _Known:
+        return _Known(source, source.header.labels if self.table is None else self.table)
+
+    def names(self, header: Header) -> LabelTable:
+        return (header.labels if self.table is None else self.table) or LabelTable()
+
+
+@dataclass(frozen=True, slots=True)
+class RemapRequest(_LabelRequest):
+    """Other numbers for some labels.
+
+    Parameters
+    ----------
+    text : str
+        ``3=1,liver=2``: old numbers or names, and their new numbers.
+    table : LabelTable, optional
+        Where names are looked up; left out, in the table of the image.
+
+    Raises
+    ------
+    UsageError
+        If the text is something else.
+    """
+
+    text: str
+    table: LabelTable | None = None
+
+    def __post_init__(self) -> None:
+        _ = self.pairs
+
+    @property
+    def pairs(self) -> list[tuple[str, int]]:
+        """Old label and new number, as they were written."""
+        pairs = []
+        for word in self.text.split(","):
+            old, _, new = word.rpartition("=")
+            number = _number(new)
+            if not old.strip() or number is None:
+                raise UsageError(f"--remap {self.text}: {word!r} is no pair", hint="write OLD=NEW, as in 3=1,liver=2")
+            pairs.append((old.strip(), number))
+        return pairs
+
+    def prepare(self, source: Backend) -> Remap:
+        """Return the remapping of an image.
+
+        Raises
+        ------
+        UsageError
+            If a label is unknown.
+        """
+        known = self.known(source)
+        return Remap(tuple((known.number(old), new) for old, new in self.pairs))
+
+    def remarks(self, header: Header, operation: Operation) -> tuple[str, ...]:
+        """Say what becomes what."""
+        assert isinstance(operation, Remap)
+        shown = _some([f"{_shown(old, self.names(header))} -> {new}" for old, new in operation.mapping])
+        return (f"{shown}; all others stay",)
+
+
+@dataclass(frozen=True, slots=True)
+class KeepRequest(_LabelRequest):
+    """Only some labels; what held another one becomes 0.
+
+    Parameters
+    ----------
+    text : str
+        ``1,2,liver``: numbers or names.
+    table : LabelTable, optional
+        Where names are looked up; left out, in the table of the image.
+    """
+
+    text: str
+    table: LabelTable | None = None
+
+    def __post_init__(self) -> None:
+        _words(self.text, "--keep")
+
+    def prepare(self, source: Backend) -> Remap:
+        """Return the remapping of an image; see `RemapRequest.prepare`."""
+        known = self.known(source)
+        kept = dict.fromkeys(known.number(word) for word in _words(self.text, "--keep"))
+        return Remap(tuple((value, value) for value in kept), default=0)
+
+    def remarks(self, header: Header, operation: Operation) -> tuple[str, ...]:
+        """Say what is kept."""
+        assert isinstance(operation, Remap)
+        return (f"keeps {_some(_shown(old, self.names(header)) for old, _ in operation.mapping)}; all others become 0",)
+
+
+@dataclass(frozen=True, slots=True)
+class MergeRequest(_LabelRequest):
+    """Several labels as one.
+
+    Parameters
+    ----------
+    texts : tuple of str
+        ``10,11,left lung=1`` or ``10,11=1:lungs``: labels, their number, and what they are called from now on.
+    table : LabelTable, optional
+        Where names are looked up; left out, in the table of the image.
+
+    Raises
+    ------
+    UsageError
+        If a text is something else.
+    """
+
+    texts: tuple[str, ...]
+    table: LabelTable | None = None
+
+    def __post_init__(self) -> None:
+        _ = self.groups
+
+    @property
+    def groups(self) -> list[tuple[list[str], int, str | None]]:
+        """Labels, new number and new name of each group."""
+        groups = []
+        for text in self.texts:
+            found = _MERGE.fullmatch(text)
+            if found is None:
+                hint = "write OLD,OLD=NEW or OLD,OLD=NEW:NAME, as in 10,11=1:lungs"
+                raise UsageError(f"--merge {text} says not what becomes what", hint=hint)
+            groups.append((_words(found["labels"], "--merge"), int(found["value"]), found["name"]))
+        return groups
+
+    def prepare(self, source: Backend) -> Remap:
+        """Return the remapping of an image; see `RemapRequest.prepare`."""
+        known = self.known(source)
+        mapping = [(known.number(word), new) for words, new, _ in self.groups for word in words]
+        names = {new: name for _, new, name in self.groups if name}
+        return Remap(tuple(mapping), names=names)
+
+    def remarks(self, header: Header, operation: Operation) -> tuple[str, ...]:
+        """Say what becomes what, in a sentence each."""
+        assert isinstance(operation, Remap)
+        names, new_names = self.names(header), dict(operation.names)
+        sentences = []
+        for new in dict.fromkeys(value for _, value in operation.mapping):
+            olds = _some(_shown(old, names) for old, value in operation.mapping if value == new)
+            sentences.append(f"{olds} -> {new}" + (f" ({new_names[new]})" if new in new_names else ""))
+        return tuple(sentences)
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractRequest(_LabelRequest):
+    """A mask of some labels: 1 there, 0 elsewhere (uint8).
+
+    Parameters
+    ----------
+    text : str
+        ``17,liver``: numbers or names.
+    table : LabelTable, optional
+        Where names are looked up; left out, in the table of the image.
+    """
+
+    text: str
+    table: LabelTable | None = None
+
+    def __post_init__(self) -> None:
+        _words(self.text, "--extract")
+
+    def prepare(self, source: Backend) -> Remap:
+        """Return the remapping of an image; see `RemapRequest.prepare`."""
+        known = self.known(source)
+        values = list(dict.fromkeys(known.number(word) for word in _words(self.text, "--extract")))
+        named = [name for value in values if (name := (source.header.labels or LabelTable()).name_of(value))]
+        names = {1: " + ".join(named)} if named else {}
+        return Remap(tuple((value, 1) for value in values), default=0, dtype="uint8", names=names)
+
+    def remarks(self, header: Header, operation: Operation) -> tuple[str, ...]:
+        """Say what is 1 now."""
+        assert isinstance(operation, Remap)
+        return (f"{_some(_shown(old, self.names(header)) for old, _ in operation.mapping)} -> 1; all others become 0",)
+
+
+class _Known:
+    """The labels of an image: what its table names, and what occurs in it."""
+
+    def __init__(self, source: Backend, table: LabelTable | None) -> None:
+        self.source, self.table = source, table or LabelTable()
+        self._counts: Mapping[int | float, int] | None = None
+
+    def number(self, word: str) -> int:
+        """Return the number of a label that somebody wrote as a number or as a name.
+
+        Raises
+        ------
+        UsageError
+            If it neither is in the table nor occurs, or a name is not that of one label.
+        """
+        number = _number(word)
+        if number is None:
+            return self._named(word)
+        if self.table.get(number) is None and number not in self.counts:
+            raise UsageError(f"no voxel is {number}, and no table names it", hint=f"the image holds {self._present()}")
+        return number
+
+    @property
+    def counts(self) -> Mapping[int | float, int]:
+        if self._counts is None:
+            self._counts = count_values(self.source)
+        return self._counts
+
+    def _named(self, word: str) -> int:
+        exact = [label.value for label in self.table if label.name == word]
+        found = exact or [label.value for label in self.table if label.name.casefold() == word.casefold()]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UsageError(f"{len(found)} labels are called {word!r}", hint=f"give one of {_some(map(str, found))}")
+        if not len(self.table):
+            raise UsageError(f"no label is called {word!r}: the image has no label table", hint="give --table FILE")
+        from difflib import get_close_matches
+
+        near = get_close_matches(word, [label.name for label in self.table], 1)
+        raise UsageError(
+            f"no label is called {word!r}",
+            hint=f"did you mean {near[0]!r}?" if near else f"there are {_some(each.display for each in self.table)}",
+        )
+
+    def _present(self) -> str:
+        return _some(str(value) for value in self.counts)
+
+
+def _number(word: str) -> int | None:
+    try:
+        return int(word)
+    except ValueError:
+        return None
+
+
+def _words(text: str, option: str) -> list[str]:
+    words = [word.strip() for word in text.split(",")]
+    if not all(words):
+        raise UsageError(f"{option} {text!r} is no list of labels", hint=f"as in {option} 1,2,liver")
+    return words
+
+
+def _shown(value: int, names: LabelTable) -> str:
+    name = names.name_of(value)
+    return f"{value} ({name})" if name else str(value)
+
+
+def _some(words: Iterable[str]) -> str:
+    """Name some things one by one, and count the rest.
+
+    >>> _some("abcdefgh"), _some("ab")
+    ('a, b, c, d, e, f and 2 more', 'a, b')
+    """
+    found = list(words)
+    more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+    return ", ".join(found[:_MOST_NAMED]) + more

@@ -78,7 +78,7 @@ def crop(
 
         medimg crop --to-mask brain.nii.gz --margin 5mm t1.nii.gz t1_brain.nii.gz
         medimg crop --to-mask seg.nii.gz --label 17 t1.nii.gz hippocampus.nii.gz
-        medimg crop --axis I --by 60mm --axis S --by 5 head.nii.gz without_neck.nii.gz
+        medimg crop --axis I --by 60mm --axis S --by 5 head.nii.gz part.nii.gz
         medimg crop --axis S --keep -30mm:50mm ct.nii.gz ct_part.nii.gz
         medimg crop --to-multiple 16 study/*.nii.gz --output-dir cropped
     """

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from medimg_cli.batch import BatchOptions, Work
+from medimg_cli.batch import ClusterOptions, Work
 from medimg_cli.cli.options import InOut, Level, Strict, with_options
 from medimg_cli.cli.render import Console
 from medimg_cli.cli.running import run_batch
@@ -41,7 +41,7 @@ def resample(
     compression_level: Level = None,
     strict: Strict = False,
     *,
-    batch: BatchOptions,
+    batch: ClusterOptions,
     console: Console,
 ) -> int:
     """Compute an image on another grid, in world space: anatomy stays where it was, to a fraction of a voxel.
@@ -62,7 +62,7 @@ def resample(
 
         medimg resample --spacing 1 scan.nii.gz scan_1mm.nii.gz
         medimg resample --like t1.nii.gz flair.nii.gz flair_on_t1.nii.gz
-        medimg resample --like scan.nii.gz --interpolation label seg.nii.gz seg_on_scan.nii.gz
+        medimg resample --like t1.nii.gz --interpolation label a.nii.gz b.nii.gz
         medimg resample --isotropic study/*.nii.gz --output-dir isotropic
     """
     from medimg_cli.operations.resampling import ResampleRequest

@@ -179,7 +179,7 @@ def misses(image: Grid, target: Grid) -> str | None:
     >>> from medimg_cli.affine import AffineMatrix
     >>> far = AffineMatrix.from_spacing(1, origin=(0, 0, 12))
     >>> misses(Grid((4, 4, 4)), Grid((4, 4, 4), far))
-    'it ends 8 mm before that begins'
+    'the two are 9 mm apart'
     """
     to_image = image.affine.inverse() @ target.affine
     for axis, (size, spacing) in enumerate(zip(image.shape, image.spacing, strict=True)):
@@ -188,7 +188,7 @@ def misses(image: Grid, target: Grid) -> str | None:
         low, high = (row[3] + sum(ends[side] for ends in reach) for side in (0, 1))
         gap = max(-0.5 - high, low - (size - 0.5))
         if gap > 0:
-            return f"it ends {(gap + 0.5) * spacing:.4g} mm before that begins"
+            return f"the two are {(gap + 0.5) * spacing:.4g} mm apart"
     return None
 
 

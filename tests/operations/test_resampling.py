@@ -81,7 +81,7 @@ def test_what_lies_elsewhere_is_refused(tmp_path: Path) -> None:
     near = ScalarImage(np.ones((1, 4, 4, 4), "float32"))
     far = ScalarImage(np.ones((1, 4, 4, 4), "float32"), origin=(0, 0, -40))
     far.save(tmp_path / "far.nii")
-    with pytest.raises(GeometryError, match="nothing of it lies on the grid of .*far.nii: it ends 37 mm before"):
+    with pytest.raises(GeometryError, match="nothing of it lies on the grid of .*far.nii: the two are 37 mm apart"):
         near.apply(ResampleRequest(like=str(tmp_path / "far.nii")))
 
 

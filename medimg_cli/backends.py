@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     *("ArrayBackend", "Backend", "FramesBackend", "StoredBackend", "ViewBackend"),
-    *("as_slice", "compose", "view", "with_header"),
+    *("as_slice", "compose", "decode", "view", "with_header"),
 ]
 
 #: Bytes of one block of a stream that has to be rearranged.
@@ -206,6 +206,12 @@ class StoredBackend:
         if isinstance(source, EncodedSource) and not complete:
             return source.random_cursor(self.stored.span()[1])
         return source.cursor()
+
+    def decode(self) -> None:
+        """Decode a compressed source once, for all reads that follow."""
+        if isinstance(self.stored.source, EncodedSource):
+            self.check()
+            self.stored.source.spooled(self.stored.span()[1])
 
     def viewed(self, channels: range, axes: Sequence[tuple[int, range]], header: Header) -> StoredBackend | None:
         """Return a part, permuted, or None where strides cannot say it."""
@@ -559,7 +565,17 @@ class FramesBackend:
         return out if raw else scale(out, self.header)
 
     def blocks(self, layout: Layout, *, raw: bool = True, max_bytes: int = BLOCK) -> Iterator[Buffer]:
-        yield from blocks_by_region(self, layout, raw=raw, max_bytes=max_bytes)
+        if (raw or not self.header.scaled) and layout.slowest() == self.axis:
+            for frame in self.frames:
+                part = layout.part(self.axis, frame.header.shape[self.axis])
+                yield from frame.blocks(part, raw=not self.scaled, max_bytes=max_bytes)
+        else:
+            yield from blocks_by_region(self, layout, raw=raw, max_bytes=max_bytes)
+
+    def decode(self) -> None:
+        """Decode compressed sources once, for all reads that follow."""
+        for frame in self.frames:
+            decode(frame)
 
 
 class ViewBackend:
@@ -594,6 +610,17 @@ class ViewBackend:
         """Return a part of this part, directly on the base."""
         chain = tuple((self.axes[axis][0], compose(self.axes[axis][1], span)) for axis, span in axes)
         return view(self.base, compose(self.channels, channels), chain, header)
+
+    def decode(self) -> None:
+        """Decode compressed sources once, for all reads that follow."""
+        decode(self.base)
+
+
+def decode(backend: Backend) -> None:
+    """Decode the compressed sources of an image once, where it will be streamed in several parts."""
+    decoding = getattr(backend, "decode", None)
+    if decoding is not None:
+        decoding()
 
 
 def with_header(backend: Backend, header: Header) -> Backend:

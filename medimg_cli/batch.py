@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from medimg_cli.errors import MedImgError, UsageError
+from medimg_cli.errors import MedImgError, MissingExtraError, UsageError
 from medimg_cli.storage.threads import cores
 from medimg_cli.storage.urls import public_name
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchOptions",
+    "ClusterOptions",
     "Failure",
+    "OneOutput",
     "Outcome",
     "Report",
     "ReportFile",
@@ -37,6 +39,9 @@ __all__ = [
 
 STREAM = "-"
 """How a path names standard input or output."""
+
+_PATIENCE = 10
+"""Seconds that a scheduler has to answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +83,9 @@ class BatchOptions:
     files_from: str | None = None
     report: str | None = None
 
+    #: Whether all inputs become one output.
+    gathers: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         chosen = [f"--{n.replace('_', '-')}" for n in ("force", "skip_existing", "if_newer") if getattr(self, n)]
         if "--skip-existing" in chosen and len(chosen) > 1:
@@ -88,6 +96,26 @@ class BatchOptions:
             raise UsageError(f"--suffix {self.suffix!r} is no suffix", hint="write it with its dot: .nrrd, _ras.nii.gz")
         if self.report not in (None, STREAM) and not str(self.report).endswith(".jsonl"):
             raise UsageError(f"--report {self.report}", hint="the name of a report ends in .jsonl")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneOutput(BatchOptions):
+    """What a command that makes one output of many inputs can be told about it."""
+
+    gathers: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterOptions(BatchOptions):
+    """What a command whose tasks may run elsewhere can be told about its outputs.
+
+    Parameters
+    ----------
+    scheduler : str, optional
+        Address of the scheduler of a Dask cluster that does the tasks; its workers see the same files.
+    """
+
+    scheduler: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +134,8 @@ class Task:
         The folder of the output is made when missing.
     skip, refusal : str, optional
         Why there is nothing to do; why it cannot be done. At most one of them.
+    others : tuple of str
+        Further inputs, where several become one output.
     """
 
     input: str
@@ -115,6 +145,12 @@ class Task:
     make_dirs: bool = False
     skip: str | None = None
     refusal: str | None = None
+    others: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """All inputs."""
+        return (self.input, *self.others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +167,15 @@ class Report:
         What was decided or changed, for everybody who does not ask for quiet; one sentence each.
     notes : sequence of str
         What only somebody who asks for more wants to read.
+    outputs : sequence of str
+        The files written, where the task's output is a pattern of their names.
     """
 
     losses: Sequence[Difference] = ()
     warnings: Sequence[str] = ()
     remarks: Sequence[str] = ()
     notes: Sequence[str] = ()
+    outputs: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,15 +278,16 @@ def split_paths(paths: Sequence[str], options: BatchOptions) -> tuple[list[str],
         No inputs, no output, or several inputs for one output.
     """
     words = list(paths)
+    hint = "give IN... OUT" if options.gathers else "give IN OUT, or inputs and --output-dir DIR"
     output = None if options.output_dir is not None or not words else words.pop()
     if options.files_from is not None:
         words += _listed(options.files_from)
     if options.output_dir is None and output is None:
-        raise UsageError("no input and no output", hint="give IN OUT, or inputs and --output-dir DIR")
+        raise UsageError("no input and no output", hint=hint)
     if not words:
         what = "no inputs" if options.output_dir is not None else f"an input or an output is missing beside {output}"
-        raise UsageError(what, hint="give IN OUT, or inputs and --output-dir DIR")
-    if options.output_dir is None and len(words) > 1:
+        raise UsageError(what, hint=hint)
+    if options.output_dir is None and len(words) > 1 and not options.gathers:
         shown = ", ".join(words[:3]) + (", ..." if len(words) > 3 else "")
         raise UsageError(f"{len(words)} inputs ({shown}) for one output {output}", hint="give --output-dir DIR")
     return words, output
@@ -265,7 +305,9 @@ def _listed(source: str) -> list[str]:
     return [os.fsdecode(line) for line in lines if line]
 
 
-def plan_outputs(inputs: Sequence[str], output: str | None, options: BatchOptions) -> list[Task]:
+def plan_outputs(
+    inputs: Sequence[str], output: str | None, options: BatchOptions, *, stands_for: Callable[[str], str] = str
+) -> list[Task]:
     """Pair every input with its output, and decide what is to be done.
 
     Parameters
@@ -276,11 +318,13 @@ def plan_outputs(inputs: Sequence[str], output: str | None, options: BatchOption
         The one output, or None with ``options.output_dir``.
     options : BatchOptions
         Where outputs go, and what happens to existing ones.
+    stands_for : callable, optional
+        Output -> the file that tells whether it is there, for outputs that are patterns of several names.
 
     Returns
     -------
     list of Task
-        One per input, in order.
+        One per input, in order; one for all of them where the options gather.
 
     Raises
     ------
@@ -289,16 +333,16 @@ def plan_outputs(inputs: Sequence[str], output: str | None, options: BatchOption
         needs.
     """
     if options.output_dir is None:
-        if output is None or len(inputs) != 1:
+        if output is None or not inputs or (len(inputs) > 1 and not options.gathers):
             raise UsageError(f"{len(inputs)} inputs and no output", hint="give IN OUT, or --output-dir DIR")
         if options.suffix is not None and output != STREAM:
             raise UsageError("--suffix is for --output-dir and for an output that is -", hint="put it into the name")
-        return [_task(inputs[0], output, options)]
+        return [_task(inputs, output, options, stands_for)]
     if STREAM in inputs:
         raise UsageError("standard input cannot go to --output-dir", hint="name the output instead")
     outputs = _below(inputs, options.output_dir, options.suffix)
-    _refuse_collisions(inputs, outputs)
-    return [_task(source, target, options) for source, target in zip(inputs, outputs, strict=True)]
+    _refuse_collisions(inputs, [stands_for(target) for target in outputs])
+    return [_task([source], target, options, stands_for) for source, target in zip(inputs, outputs, strict=True)]
 
 
 def _below(inputs: Sequence[str], folder: str, suffix: str | None) -> list[str]:
@@ -333,17 +377,21 @@ def _refuse_collisions(inputs: Sequence[str], outputs: Sequence[str]) -> None:
             raise UsageError(f"output of {other} is an input as well", path=source, hint="give another --output-dir")
 
 
-def _task(source: str, target: str, options: BatchOptions) -> Task:
+def _task(sources: Sequence[str], target: str, options: BatchOptions, stands_for: Callable[[str], str]) -> Task:
+    source, others = sources[0], tuple(sources[1:])
     if target == STREAM:
-        return Task(source, target, suffix=options.suffix)
-    task = Task(source, target, force=options.force or options.if_newer, make_dirs=options.output_dir is not None)
-    if not os.path.lexists(target):
+        return Task(source, target, suffix=options.suffix, others=others)
+    force, make_dirs = options.force or options.if_newer, options.output_dir is not None
+    task = Task(source, target, force=force, make_dirs=make_dirs, others=others)
+    there = stands_for(target)
+    if not os.path.lexists(there):
         return task
     if options.skip_existing:
         return replace(task, skip="exists")
     if options.if_newer:
-        return task if _modified(source) > _modified(target) else replace(task, skip="up to date")
-    if os.path.isdir(target) and not os.path.splitext(target.rstrip("/"))[1]:
+        newer = max(map(_modified, sources)) > _modified(there)
+        return task if newer else replace(task, skip="up to date")
+    if os.path.isdir(there) and not os.path.splitext(there.rstrip("/"))[1]:
         return replace(task, refusal="is a folder; name a file in it, or give --output-dir")
     return task if options.force else replace(task, refusal="exists; use --force to replace it")
 
@@ -394,7 +442,9 @@ class Outcome:
         losses = [{"field": loss.field, "note": loss.note} for loss in self.report.losses]
         return {
             "input": self.task.input,
+            "inputs": list(self.task.inputs),
             "output": self.task.output,
+            "outputs": list(self.report.outputs) or [self.task.output],
             "status": self.status,
             "seconds": round(self.seconds, 4),
             "error": self.error,
@@ -417,7 +467,7 @@ def run_tasks(tasks: Sequence[Task], work: Work, options: BatchOptions) -> Gener
     work : Work
         What to do with each.
     options : BatchOptions
-        ``jobs`` and ``dry_run``.
+        ``jobs``, ``dry_run``, and the scheduler that takes the tasks elsewhere.
 
     Yields
     ------
@@ -431,16 +481,23 @@ def run_tasks(tasks: Sequence[Task], work: Work, options: BatchOptions) -> Gener
         elif task.refusal is not None:
             yield Outcome(task, "failed", error=f"{task.output}: {task.refusal}")
         elif options.dry_run:
-            gone = task.input != STREAM and "://" not in task.input and not os.path.exists(task.input)
-            yield Outcome(task, "failed", error=f"{task.input}: no such file") if gone else Outcome(task, "planned")
+            gone = next((path for path in task.inputs if _is_missing(path)), None)
+            yield Outcome(task, "failed", error=f"{gone}: no such file") if gone else Outcome(task, "planned")
         else:
             todo.append(task)
+    if isinstance(options, ClusterOptions) and options.scheduler is not None and todo:
+        yield from _in_cluster(todo, work, options.scheduler)
+        return
     jobs = min(options.jobs or cores(), len(todo))
     if jobs > 1:
         yield from _in_pool(todo, work, jobs, max(1, cores() // jobs))
         return
     for task in todo:
         yield _attempt(task, work, cores())
+
+
+def _is_missing(path: str) -> bool:
+    return path != STREAM and "://" not in path and not os.path.exists(path)
 
 
 def _attempt(task: Task, work: Work, threads: int) -> Outcome:
@@ -519,6 +576,48 @@ class _Pool:
                 lost.append(futures[future])
 
 
+def _in_cluster(tasks: Sequence[Task], work: Work, address: str) -> Iterator[Outcome]:
+    """Do tasks on a Dask cluster, in the order in which they end; whoever stops listening cancels the others.
+
+    Raises
+    ------
+    MissingExtraError
+        distributed is not installed.
+    UsageError
+        Nobody answers at ``address``; a task reads or writes a standard stream.
+    """
+    if any(STREAM in (*task.inputs, task.output) for task in tasks):
+        raise UsageError("standard input and output do not reach a cluster", hint="leave out --scheduler")
+    try:
+        from distributed import Client, as_completed
+    except ImportError:
+        raise MissingExtraError("distributed is not installed", hint="pip install 'medimg-cli[distributed]'") from None
+    try:
+        client = Client(address, timeout=_PATIENCE, set_as_default=False)
+    except (OSError, ValueError) as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"--scheduler {address} does not answer ({text})", hint="is it running?") from None
+    with client:
+        futures = {client.submit(_attempt, _placed(task), work, 1, pure=False): task for task in tasks}
+        try:
+            for future in as_completed(list(futures), loop=client.loop):
+                task, problem = futures.pop(future), future.exception()
+                if problem is None:
+                    yield replace(future.result(), task=task)
+                else:
+                    yield Outcome(task, "failed", error=describe(problem, task.input).message)
+        finally:
+            client.cancel(list(futures))
+
+
+def _placed(task: Task) -> Task:
+    """Return a task whose paths hold in any folder."""
+    source, target, *others = (
+        path if "://" in path else os.path.abspath(path) for path in (task.input, task.output, *task.others)
+    )
+    return replace(task, input=source, output=target, others=tuple(others))
+
+
 def _attempt_in_worker(task: Task, work: Work, threads: int) -> Outcome:
     """Do one task; an order to stop ends the worker once the task has cleaned up behind itself."""
     import signal
@@ -574,7 +673,7 @@ class ReportFile:
         import sys
 
         if target != STREAM:
-            names = {os.path.realpath(path) for task in tasks for path in (task.input, task.output)}
+            names = {os.path.realpath(path) for task in tasks for path in (*task.inputs, task.output)}
             if os.path.realpath(target) in names:
                 raise UsageError("the report would replace an image", path=target, hint="give it another name")
         elif any(task.output == STREAM for task in tasks):

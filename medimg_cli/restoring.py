@@ -167,6 +167,7 @@ def _back(backend: Backend, wanted: Restoring, interpolation: str | None, labels
 def _history(header: Header, other: str | None) -> tuple[dict[str, Any], ...]:
     """Return the history to undo, after a look at whether it leads to where the image lies."""
     from medimg_cli.operations import Step
+    from medimg_cli.operations.resampling import refuse_absurd
 
     owner = header if other is None else open_backend(other).header
     if not owner.history:
@@ -179,6 +180,8 @@ def _history(header: Header, other: str | None) -> tuple[dict[str, Any], ...]:
             hint="give the history of an image on the same grid, or --like ORIGINAL",
         )
     steps = [Step.from_json(step) for step in owner.history]
+    for step in steps:
+        refuse_absurd(header, step.grid_before, hint="its history makes no sense; give --like ORIGINAL")
     ends = [*(step.grid_before for step in steps[1:]), owner.grid]
     for step, end in zip(steps, ends, strict=True):
         if not step.grid_after.same_as(end, _ASTRAY):

@@ -38,7 +38,20 @@ ROOMS = (
         "shown",
         "image",
     ),
-    *("compare", "checks", "batch", "pipeline", "facts", "cli", "__init__", "__main__"),
+    *(
+        "compare",
+        "checks",
+        "batch",
+        "pipeline",
+        "assembling",
+        "editing",
+        "restoring",
+        "facts",
+        "labelling",
+        "cli",
+        "__init__",
+        "__main__",
+    ),
 )
 """Rooms from the ground up: a room imports only rooms in front of it."""
 

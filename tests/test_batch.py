@@ -296,7 +296,7 @@ def test_report_has_one_json_line_per_outcome(here: Path) -> None:
         report.add(Outcome(tasks[0], "failed", error="a: is bad"))
     first, second = map(json.loads, Path("log.jsonl").read_text().splitlines())
     assert first == {
-        "input": "a", "output": "b", "status": "done", "seconds": 0.1235, "error": None, "skipped": None,
+        "input": "a", "inputs": ["a"], "output": "b", "outputs": ["b"], "status": "done", "seconds": 0.1235, "error": None, "skipped": None,
         "losses": [{"field": "intent", "note": "intent: label -> none"}], "warnings": ["odd"], "remarks": [],
     }  # fmt: skip
     assert second["error"] == "a: is bad"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from medimg_cli import LabelMap, ScalarImage
 from medimg_cli.affine import AffineMatrix
-from medimg_cli.backends import ArrayBackend, Backend
+from medimg_cli.backends import ArrayBackend, Backend, with_header
 from medimg_cli.errors import FormatError, GeometryError, UnsupportedError, UsageError
 from medimg_cli.formats import open_backend
 from medimg_cli.formats.writing import save_backend
@@ -428,3 +428,12 @@ def test_volumes_of_labels_come_back(tmp_path: Path) -> None:
     truth, found = (LabelMap(tmp_path / name).volumes() for name in ("seg.mha", "back.mha"))
     assert found.keys() == truth.keys()
     assert all(found[label] == pytest.approx(truth[label], rel=0.03) for label in truth)
+
+
+def test_a_forged_history_does_not_fill_the_disk() -> None:
+    image = ScalarImage(np.ones((1, 4, 5, 6), "int16")).crop(1)
+    (step,) = image.header.history
+    step = {**step, "grid_before": {**step["grid_before"], "shape": [10**6, 10**5, 10**4]}}
+    backend = with_header(ArrayBackend(image.numpy(), image.header), image.header.replace(history=(step,)))
+    with pytest.raises(UsageError, match="TB; its history makes no sense"):
+        restored(backend, Restoring())

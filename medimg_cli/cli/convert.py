@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from medimg_cli.batch import BatchOptions, Work
+from medimg_cli.batch import ClusterOptions, Work
 from medimg_cli.cli.options import RANGE, InOut, Level, Strict, with_options
 from medimg_cli.cli.render import Console
 from medimg_cli.cli.running import run_batch
@@ -39,7 +39,7 @@ def convert(
     compression_level: Level = None,
     strict: Strict = False,
     *,
-    batch: BatchOptions,
+    batch: ClusterOptions,
     console: Console,
 ) -> int:
     """Convert images from any format to any other, losing nothing in silence.

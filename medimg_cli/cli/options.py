@@ -23,7 +23,7 @@ import typer
 from medimg_cli.cli.render import Console
 
 if TYPE_CHECKING:
-    from medimg_cli.batch import BatchOptions
+    from medimg_cli.batch import BatchOptions, ClusterOptions, OneOutput
 
 __all__ = [
     "FULL",
@@ -159,33 +159,63 @@ def _batch(values: Mapping[str, Any], context: typer.Context) -> BatchOptions:
     return BatchOptions(**values)
 
 
+def _cluster(values: Mapping[str, Any], context: typer.Context) -> ClusterOptions:
+    from medimg_cli.batch import ClusterOptions
+
+    return ClusterOptions(**values)
+
+
+def _one_output(values: Mapping[str, Any], context: typer.Context) -> OneOutput:
+    from medimg_cli.batch import OneOutput
+
+    return OneOutput(**values)
+
+
+_FORCE = Option("Replace existing outputs.", short="-f")
+_DRY_RUN = Option("Print what would be written, and write nothing.")
+_FILES_FROM = Option("Read more inputs from FILE, one a line; - is standard input.", str | None, None, "FILE")
+
+_BATCH: Mapping[str, Option] = {
+    "force": _FORCE,
+    "output_dir": Option(
+        "Write one output per input into this folder. It is made when missing and keeps the tree below the "
+        "common root of the inputs; two inputs for one output are refused.",
+        *(str | None, None, "DIR"),
+    ),
+    "suffix": Option(
+        "Suffix, and so format, of outputs in --output-dir (.nrrd, _ras.nii.gz), or of an output that is -.",
+        *(str | None, None, "SUFFIX"),
+        values=known_suffixes,
+    ),
+    "jobs": Option("Work on N images at a time; 0 is one per core.", int, 1, "N", "-j"),
+    "skip_existing": Option("Leave out inputs whose output exists."),
+    "if_newer": Option("Replace only outputs that are older than their input."),
+    "dry_run": _DRY_RUN,
+    "files_from": _FILES_FROM,
+    "report": Option("Write one JSON line per input to FILE.jsonl; - is standard output.", str | None, None, "FILE"),
+}
+_SCHEDULER = Option(
+    "Hand the images to the Dask cluster of this scheduler, tcp://HOST:8786; its workers see the same files.",
+    *(str | None, None, "ADDRESS"),
+)
+
 GROUPS: Mapping[str, Group] = {
-    "medimg_cli.batch.BatchOptions": Group(
-        "Output and batches",
+    "medimg_cli.batch.BatchOptions": Group("Output and batches", _BATCH, _batch),
+    "medimg_cli.batch.ClusterOptions": Group("Output and batches", {**_BATCH, "scheduler": _SCHEDULER}, _cluster),
+    "medimg_cli.batch.OneOutput": Group(
+        "Output",
         {
-            "force": Option("Replace existing outputs.", short="-f"),
-            "output_dir": Option(
-                "Write one output per input into this folder. It is made when missing and keeps the tree below the "
-                "common root of the inputs; two inputs for one output are refused.",
-                *(str | None, None, "DIR"),
-            ),
+            "force": _FORCE,
             "suffix": Option(
-                "Suffix, and so format, of outputs in --output-dir (.nrrd, _ras.nii.gz), or of an output that is -.",
-                *(str | None, None, "SUFFIX"),
-                values=known_suffixes,
+                "Suffix, and so format, of an output that is -.", str | None, None, "SUFFIX", values=known_suffixes
             ),
-            "jobs": Option("Work on N images at a time; 0 is one per core.", int, 1, "N", "-j"),
-            "skip_existing": Option("Leave out inputs whose output exists."),
-            "if_newer": Option("Replace only outputs that are older than their input."),
-            "dry_run": Option("Print what would be written, and write nothing."),
-            "files_from": Option(
-                "Read more inputs from FILE, one a line; - is standard input.", str | None, None, "FILE"
-            ),
-            "report": Option(
-                "Write one JSON line per input to FILE.jsonl; - is standard output.", str | None, None, "FILE"
-            ),
+            "skip_existing": Option("Do nothing where the output exists."),
+            "if_newer": Option("Replace the output only where it is older than one of the inputs."),
+            "dry_run": _DRY_RUN,
+            "files_from": _FILES_FROM,
+            "report": Option("Write one JSON line to FILE.jsonl; - is standard output.", str | None, None, "FILE"),
         },
-        _batch,
+        _one_output,
     ),
     "medimg_cli.cli.render.Console": Group(
         "General",

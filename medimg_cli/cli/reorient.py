@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medimg_cli.batch import BatchOptions, Work
+from medimg_cli.batch import ClusterOptions, Work
 from medimg_cli.cli.options import InOut, Level, Strict, with_options
 from medimg_cli.cli.render import Console
 from medimg_cli.cli.running import run_batch
@@ -25,7 +25,7 @@ def reorient(
     compression_level: Level = None,
     strict: Strict = False,
     *,
-    batch: BatchOptions,
+    batch: ClusterOptions,
     console: Console,
 ) -> int:
     """Reorder and flip the voxel axes so that they run to the letters of --to. Lossless: no voxel is interpolated.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 
 from medimg_cli.batch import BatchOptions, Outcome, ReportFile, Task, Work, plan_outputs, run_tasks, split_paths
@@ -12,7 +12,14 @@ from medimg_cli.storage.urls import public_name
 __all__ = ["run_batch"]
 
 
-def run_batch(paths: Sequence[str] | None, work: Work, *, batch: BatchOptions, console: Console) -> int:
+def run_batch(
+    paths: Sequence[str] | None,
+    work: Work,
+    *,
+    batch: BatchOptions,
+    console: Console,
+    stands_for: Callable[[str], str] = str,
+) -> int:
     """Do ``work`` on every input, tell on stderr what came of it, and return the exit code.
 
     Parameters
@@ -23,6 +30,8 @@ def run_batch(paths: Sequence[str] | None, work: Work, *, batch: BatchOptions, c
         What to do with each input.
     batch : BatchOptions
     console : Console
+    stands_for : callable, optional
+        Output -> the file that tells whether it is there; see `plan_outputs`.
 
     Returns
     -------
@@ -30,7 +39,7 @@ def run_batch(paths: Sequence[str] | None, work: Work, *, batch: BatchOptions, c
         0, or 2 if any input failed.
     """
     inputs, output = split_paths(paths or (), batch)
-    tasks = plan_outputs(inputs, output, batch)
+    tasks = plan_outputs(inputs, output, batch, stands_for=stands_for)
     counts = dict.fromkeys(("done", "planned", "skipped", "failed"), 0)
     with ExitStack() as stack:
         report = stack.enter_context(ReportFile(batch.report, tasks)) if batch.report is not None else None
@@ -77,4 +86,4 @@ def _tell(outcome: Outcome, console: Console, *, brief: bool) -> None:
 
 
 def _arrow(task: Task) -> str:
-    return f"{escape(public_name(task.input))} -> {escape(task.output)}"
+    return f"{', '.join(escape(public_name(path)) for path in task.inputs)} -> {escape(task.output)}"

@@ -64,7 +64,7 @@ def stats(
 
         medimg stats scan.nii.gz
         medimg stats --mask brain.nii.gz --percentile 2 --percentile 98 t1.nii.gz
-        medimg stats --labels aseg.nii.gz --table FreeSurferColorLUT.txt t1.nii.gz
+        medimg stats --labels aseg.nii.gz --table LUT.txt t1.nii.gz
         medimg stats --labels aseg.nii.gz --format csv t1.nii.gz > regions.csv
         medimg stats --field mean --overall --recursive study/
     """

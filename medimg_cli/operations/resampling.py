@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from medimg_cli.backends import Backend
     from medimg_cli.header import Header
 
-__all__ = ["ResampleRequest", "interpolation_for", "misses", "three"]
+__all__ = ["ResampleRequest", "interpolation_for", "misses", "refuse_absurd", "three"]
 
 #: Bytes of an image that somebody means to have.
 _MOST = 10**12
@@ -119,10 +119,7 @@ class ResampleRequest(Request):
             if apart is not None:
                 hint = "the two do not lie in one space; see 'medimg info' of both"
                 raise GeometryError(f"nothing of it lies on the grid of {self.like}: {apart}", hint=hint)
-        after = wanted.plan(source.header).grid_after
-        size = prod(after.shape) * source.header.channels * source.header.itemsize
-        if size > _MOST:
-            raise UsageError(f"it would have {_voxels(after)} voxels, {size / 1e12:.3g} TB", hint="spacing is in mm")
+        refuse_absurd(source.header, wanted.plan(source.header).grid_after, hint="spacing is in mm")
         return replace(wanted, interpolation=interpolation_for(source, self.interpolation))
 
     def remarks(self, header: Header, operation: Operation) -> tuple[str, ...]:
@@ -167,6 +164,19 @@ def interpolation_for(source: Backend, wanted: str | None) -> str:
         hint = "use --interpolation nearest or label"
         raise UsageError(f"{wanted} interpolation would invent labels, and this is a label map: {declared}", hint=hint)
     return wanted
+
+
+def refuse_absurd(header: Header, grid: Grid, *, hint: str) -> None:
+    """Refuse a grid on which an image would take more than a terabyte.
+
+    Raises
+    ------
+    UsageError
+        With the hint.
+    """
+    size = prod(grid.shape) * header.channels * header.itemsize
+    if size > _MOST:
+        raise UsageError(f"it would have {_voxels(grid)} voxels, {size / 1e12:.3g} TB", hint=hint)
 
 
 def misses(image: Grid, target: Grid) -> str | None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from medimg_cli.backends import Backend
     from medimg_cli.header import Header
 
-__all__ = ["joined"]
+__all__ = ["check_grids", "joined", "joined_gradients", "stacked", "way_to"]
 
 
 def joined(backends: Sequence[Backend], names: Sequence[str]) -> Backend:
@@ -38,36 +38,87 @@ def joined(backends: Sequence[Backend], names: Sequence[str]) -> Backend:
     """
     headers = [backend.header for backend in backends]
     first = headers[0]
-    for header, name in zip(headers[1:], names[1:], strict=True):
-        if header.spatial_shape != first.spatial_shape:
-            raise GeometryError(
-                f"has spatial shape {header.spatial_shape}, {names[0]} has {first.spatial_shape}", path=name
-            )
-        if not header.grid.same_as(first.grid):
-            shift = header.grid.mm_shift(first.grid)
-            raise GeometryError(
-                f"its grid lies {shift:.4g} mm from that of {names[0]}", path=name, hint="resample it first"
-            )
+    check_grids(headers, names)
     if len(backends) == 1:
         return backends[0]
-    alike = len({(header.dtype, header.slope, header.inter) for header in headers}) == 1
-    scaled = not alike and any(header.scaled for header in headers)
-    dtype = _common([header.value_dtype if scaled else header.dtype for header in headers])
     channels = sum(header.channels for header in headers)
     whole = first.replace(
         shape=(channels, *first.spatial_shape),
-        dtype=dtype,
-        slope=first.slope if alike else None,
-        inter=first.inter if alike else None,
         axes=_joined_axes(headers, channels),
         time_spacing=_joined_spacing(headers),
-        gradients=_joined_gradients(headers),
+        gradients=joined_gradients(headers),
         metadata={k: v for k, v in first.metadata.items() if all(h.metadata.get(k) == v for h in headers)},
         native=None,
         file_bytes=None,
         warnings=tuple(dict.fromkeys(warning for header in headers for warning in header.warnings)),
     )
-    return FramesBackend(backends, whole, axis=0, scaled=scaled)
+    return stacked(backends, whole)
+
+
+def check_grids(headers: Sequence[Header], names: Sequence[str], tolerance: float = 1e-3) -> None:
+    """Refuse images that do not lie on the grid of the first.
+
+    Parameters
+    ----------
+    headers : sequence of Header
+    names : sequence of str
+        What messages call the images.
+    tolerance : float
+        Millimetres that corners may be apart.
+
+    Raises
+    ------
+    GeometryError
+        If one lies elsewhere: says how far, and names both.
+    """
+    grid = headers[0].grid
+    for header, name in zip(headers[1:], names[1:], strict=True):
+        other = header.grid
+        if other.same_as(grid, tolerance):
+            continue
+        hint = way_to(header, headers[0], names[0], tolerance)
+        if other.shape != grid.shape:
+            found = f"has spatial shape {other.shape}, {names[0]} has {grid.shape}"
+        else:
+            found = f"its grid lies {other.mm_shift(grid):.4g} mm from that of {names[0]}"
+        raise GeometryError(found, path=name, hint=hint)
+
+
+def way_to(header: Header, first: Header, name: str, tolerance: float) -> str:
+    """Say how an image gets to the grid of another one, which is called ``name``."""
+    codes = "".join(first.orientation)
+    if header.grid.reoriented(codes).same_as(first.grid, tolerance):
+        return f"it is the same grid, stored the other way: medimg reorient --to {codes}"
+    return f"resample it first: medimg resample --like {name}"
+
+
+def stacked(backends: Sequence[Backend], whole: Header, axis: int = 0) -> Backend:
+    """Return images behind one another on one axis of (C, I, J, K).
+
+    The stored numbers stay where all images have the same type and scaling; else their values are taken, in the
+    narrowest type that holds all of them exactly.
+
+    Parameters
+    ----------
+    backends : sequence of Backend
+        Of the same shape on all other axes.
+    whole : Header
+        Of the result, but for type and scaling.
+    axis : int
+
+    Raises
+    ------
+    UnsupportedError
+        If no type holds the values of all.
+    """
+    headers = [backend.header for backend in backends]
+    first = headers[0]
+    alike = len({(h.dtype, *((h.slope, h.inter or 0.0) if h.scaled else ())) for h in headers}) == 1
+    scaled = not alike and any(header.scaled for header in headers)
+    dtype = _common([header.value_dtype if scaled else header.dtype for header in headers])
+    slope, inter = (first.slope, first.inter) if alike else (None, None)
+    whole = whole.replace(dtype=dtype, slope=slope, inter=inter)
+    return FramesBackend(backends, whole, axis=axis, scaled=scaled)
 
 
 def _common(dtypes: Sequence[str]) -> str:
@@ -91,7 +142,8 @@ def _joined_spacing(headers: Sequence[Header]) -> float | None:
     return spacings.pop() if timed and len(spacings) == 1 else None
 
 
-def _joined_gradients(headers: Sequence[Header]) -> Gradients | None:
+def joined_gradients(headers: Sequence[Header]) -> Gradients | None:
+    """Return the gradients of all images behind one another; None where one has none."""
     found = [header.gradients for header in headers if header.gradients is not None]
     if len(found) < len(headers):
         return None

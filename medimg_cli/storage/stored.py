@@ -123,6 +123,31 @@ class Layout(NamedTuple):
         mine, theirs = self._slowest(), other._slowest()
         return mine is None or theirs is None or (mine[1] == theirs[1] and mine[0] > 0)
 
+    def slowest(self) -> int:
+        """Return the axis (C, I, J, K) with the largest steps; -1 where that is one of several that C is made of.
+
+        >>> Layout.packed((3, 4, 5, 6), "uint8").slowest(), Layout.packed((3, 4, 5, 6), "uint8", order=(3, 0)).slowest()
+        (0, 3)
+        """
+        merged = self.merged_channels()
+        axes = [(stride, axis) for axis, stride in enumerate(self.strides, 1) if self.shape[axis] > 1]
+        axes += [(stride, 0 if len(merged) == 1 else -1) for _, stride in merged]
+        return max(axes, default=(0, -1))[1]
+
+    def part(self, axis: int, size: int) -> Layout:
+        """Return the layout of some steps of the slowest axis.
+
+        Parameters
+        ----------
+        axis : int
+            What `slowest` returns: 0 to 3.
+        size : int
+            Steps that are left.
+        """
+        i, j, k = (size if axis == each else self.shape[each] for each in (1, 2, 3))
+        channels = self.channels if axis else ((size, self.merged_channels()[0][1]),)
+        return self._replace(shape=(self.shape[0] if axis else size, i, j, k), channels=channels)
+
     def _slowest(self) -> Any:
         axes = [
             *((stride, f"axis {n}") for n, stride in enumerate(self.strides) if self.shape[n + 1] > 1),

@@ -221,7 +221,7 @@ def _option(name: str) -> str:
 
 def _floats(text: str) -> tuple[float, ...] | None:
     try:
-        found = tuple(float(word) for word in text.replace(",", " ").replace(";", " ").split())
+        found = tuple(float(word) for word in text.replace(",", " ").replace("x", " ").split())
     except ValueError:
         return None
     return found if all(abs(number) < float("inf") for number in found) else None
@@ -573,7 +573,7 @@ def _contradictions(task: Task, header: Header, wanted: EditRequest) -> Iterator
     except (ValueError, AttributeError, RecursionError):
         return
     if _other_time(stated, header):
-        yield f"RepetitionTime in {os.path.basename(path)} is still {stated:g} s"
+        yield f"RepetitionTime in {os.path.basename(path)} is still {stated} s"
 
 
 def _other_time(stated: Any, header: Header) -> bool:

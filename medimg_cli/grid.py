@@ -214,6 +214,23 @@ class Grid:
         """
         return self._shape == other._shape and self.mm_shift(other) <= tolerance
 
+    def turned_to(self, other: Grid, tolerance: float = 1e-3) -> str | None:
+        """Return the letters to run to for which turning the voxel axes makes another grid of this one.
+
+        Returns
+        -------
+        str or None
+            None where turning is not enough.
+
+        Examples
+        --------
+        >>> grid = Grid((3, 4, 5))
+        >>> grid.reoriented("SPL").turned_to(grid), grid.turned_to(Grid((3, 4, 6)))
+        ('RAS', None)
+        """
+        codes = "".join(other.orientation)
+        return codes if self.reoriented(codes).same_as(other, tolerance) else None
+
     def __getitem__(self, index: Any) -> Grid:
         """Return the grid of a region; start, step and sign change the affine.
 

@@ -167,7 +167,7 @@ def _back(backend: Backend, wanted: Restoring, interpolation: str | None, labels
 def _history(header: Header, other: str | None) -> tuple[dict[str, Any], ...]:
     """Return the history to undo, after a look at whether it leads to where the image lies."""
     from medimg_cli.operations import Step
-    from medimg_cli.operations.resampling import refuse_absurd
+    from medimg_cli.operations.amounts import refuse_absurd
 
     owner = header if other is None else open_backend(other).header
     if not owner.history:

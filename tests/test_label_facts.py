@@ -315,9 +315,8 @@ def test_histories_hold_the_whole_operation() -> None:
 def test_names_of_another_table() -> None:
     source = image(blobs((9, 7, 5), values=(0, 1, 2)), labels=TABLE)
     other = LabelTable([(2, "Leber")])
-    assert set(np.unique(read(apply(KeepRequest("leber", other), source)))) <= {0, 2}
     embedded = source
-    for request in label_requests(remap="Leber=4", table=other, embed=True):
+    for request in label_requests(remap="Leber=4", table=other):
         embedded = apply(request, embedded)  # type: ignore[assignment]
     assert embedded.header.labels == LabelTable([(4, "Leber")])
     assert apply(Embed(TABLE), source) is source
@@ -365,5 +364,5 @@ def test_labels_that_are_not_there(word: str, says: str | None) -> None:
     with pytest.raises(UsageError, match=says) as caught:
         KeepRequest(word).prepare(source)
     assert one_line(caught.value)
-    with pytest.raises(UsageError, match="the image has no label table"):
+    with pytest.raises(UsageError, match="there is no label table"):
         KeepRequest("liver").prepare(image(np.ones((1, 2, 3), "uint8")))

@@ -25,7 +25,8 @@ def crop(
     axis: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="LETTER", help="The end, or axis, for the --by or --keep of this place: R, L, A, P, S, I."
+            metavar="LETTER",
+            help="R, L, A, P, S or I: the end that --by takes off, or the axis of --keep; one for each.",
         ),
     ] = None,
     keep: Annotated[

@@ -42,7 +42,12 @@ Affine = Annotated[
     ),
 ]
 Lps = Annotated[
-    bool, typer.Option("--lps", help="These are in LPS+, as ITK and DICOM count.", rich_help_panel=_GEOMETRY)
+    bool,
+    typer.Option(
+        "--lps",
+        help="--origin, --center, --direction and --affine are in LPS+, as in ITK and DICOM.",
+        rich_help_panel=_GEOMETRY,
+    ),
 ]
 CopyGeometry = Annotated[
     Text,

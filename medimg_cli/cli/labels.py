@@ -38,7 +38,9 @@ Neighbours = Annotated[
 ]
 Field = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="Print the bare value of this fact, one line per label; may be repeated."),
+    typer.Option(
+        metavar="NAME", help="Print the bare value of this key of --json, one line per label; may be repeated."
+    ),
 ]
 Save = Annotated[
     str | None,
@@ -92,7 +94,8 @@ def labels(
     Volumes are voxels times the volume of a voxel. The centroid is in world coordinates (RAS+). The box counts voxels
     from 0, its high ends excluded, as Python does. An image of any size is read once, in blocks.
 
-    With --remap, --keep, --merge, --extract or --embed, images are written, as in reorient. Names and colours follow.
+    With --remap, --keep, --merge, --extract or --embed the last path is the output, as in medimg reorient. Names and
+    colours follow.
     A format without room for them gets a table beside the output: OUT.tsv.
 
     Examples:

@@ -35,7 +35,7 @@ def merge(
     tr: Annotated[float | None, typer.Option(metavar="SECONDS", help="Time between two steps of --axis time.")] = None,
     tolerance: Annotated[
         float,
-        typer.Option(metavar="MM", help="How far a grid may lie beside where it should.", show_default=True),
+        typer.Option(metavar="MM", help="Largest distance between grids that count as the same.", show_default=True),
     ] = 0.01,
     compression_level: Level = None,
     strict: Strict = False,

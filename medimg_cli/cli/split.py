@@ -25,7 +25,9 @@ def split(
             show_default=False,
         ),
     ] = None,
-    every: Annotated[int, typer.Option(metavar="N", help="Steps in each part.", show_default=True)] = 1,
+    every: Annotated[
+        int, typer.Option(metavar="N", help="Channels, time points or slices in each part.", show_default=True)
+    ] = 1,
     compression_level: Level = None,
     strict: Strict = False,
     *,

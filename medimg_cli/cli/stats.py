@@ -45,7 +45,9 @@ def stats(
     json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
     field: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Print the bare value of this fact, one line per row; may be repeated."),
+        typer.Option(
+            metavar="NAME", help="Print the bare value of this key of --json, one line per row; may be repeated."
+        ),
     ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look for images in folders.")] = False,
     *,

@@ -5,21 +5,38 @@ Places are rounded to whole voxels by `down` and `up`: the caller knows in which
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import ceil, floor
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from math import ceil, floor, prod
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from medimg_cli.errors import GeometryError, UsageError
 from medimg_cli.orientation import nearest_axis
 
 if TYPE_CHECKING:
     from medimg_cli.grid import Grid
+    from medimg_cli.header import Header
 
-__all__ = ["SLACK", "Amount", "Ends", "Margins", "Range", "amounts", "down", "paired", "up"]
+__all__ = [
+    "SLACK",
+    "Amount",
+    "Ends",
+    "Margins",
+    "Range",
+    "amounts",
+    "down",
+    "paired",
+    "refuse_absurd",
+    "three",
+    "times",
+    "up",
+]
 
 #: Voxels by which a place may miss a whole number and still be it: affines in files are float32.
 SLACK = 1e-3
+
+#: Bytes of an image that somebody means to have.
+_MOST = 10**12
 
 #: Voxels at the low and high ends of i, j, k.
 Ends = tuple[tuple[int, int], ...]
@@ -332,3 +349,50 @@ class Range:
         if beyond <= SLACK * grid.spacing[axis]:
             return None
         return f"--keep {self.text} reaches {beyond:.4g} mm beyond the image, which is not padded"
+
+
+def three(text: str, option: str, kind: type[float] | type[int] = float) -> tuple[Any, Any, Any]:
+    """Read one number for all three axes, or three with commas between them.
+
+    Raises
+    ------
+    UsageError
+        If it is anything else, or a number is not positive.
+
+    Examples
+    --------
+    >>> three("2", "--spacing"), three("64, 64,32", "--size", int)
+    ((2.0, 2.0, 2.0), (64, 64, 32))
+    """
+    words = text.replace("x", " ").replace(",", " ").split()
+    try:
+        numbers = [kind(word) for word in words]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 3) or not all(0 < number < float("inf") for number in numbers):
+        example = "1 or 1,1,2.5" if kind is float else "128 or 128,128,64"
+        raise UsageError(f"{option} {text} is not one or three positive numbers", hint=f"write {option} {example}")
+    i, j, k = numbers * 3 if len(numbers) == 1 else numbers
+    return i, j, k
+
+
+def refuse_absurd(header: Header, grid: Grid, *, hint: str) -> None:
+    """Refuse a grid on which an image would take more than a terabyte.
+
+    Raises
+    ------
+    UsageError
+        With the hint.
+    """
+    size = prod(grid.shape) * header.channels * header.itemsize
+    if size > _MOST:
+        raise UsageError(f"it would have {times(grid.shape)} voxels, {size / 1e12:.3g} TB", hint=hint)
+
+
+def times(sizes: Iterable[int]) -> str:
+    """Write a shape.
+
+    >>> times((4, 5, 6))
+    '4 x 5 x 6'
+    """
+    return " x ".join(map(str, sizes))

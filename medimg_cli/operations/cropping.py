@@ -6,14 +6,15 @@ more than it was told to, a pad adds no less, a range and a box keep every voxel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from medimg_cli.backends import scale
 from medimg_cli.errors import GeometryError, UsageError
-from medimg_cli.operations.amounts import SLACK, Ends, Margins, Range, down, paired, up
+from medimg_cli.labels import LabelTable
+from medimg_cli.operations.amounts import SLACK, Ends, Margins, Range, down, paired, refuse_absurd, three, times, up
 from medimg_cli.operations.crop import Crop, CropOrPad
 from medimg_cli.operations.pad import Pad, fill_number
 from medimg_cli.operations.protocol import Operation, Request, Step
@@ -95,39 +96,27 @@ class _Mask:
         return f"the mask reaches {beyond:.4g} mm beyond the image, which is not padded"
 
 
-def label_value(label: str, header: Header) -> float:
+def label_value(label: str, header: Header) -> int:
     """Return the value of a label that is given by number or by name.
 
     Raises
     ------
     UsageError
-        If the image has no table that knows the name.
+        If the image has no table that knows the name, or several labels have it.
 
     Examples
     --------
     >>> from medimg_cli.affine import AffineMatrix
     >>> from medimg_cli.header import Header
-    >>> from medimg_cli.labels import LabelTable
     >>> table = LabelTable({5: "liver", 7: "spleen"})
     >>> label_value("Liver", Header(shape=(1, 2, 2, 2), dtype="uint8", affine=AffineMatrix(), labels=table))
     5
     """
     try:
-        return int(label) if label.strip().lstrip("+-").isdigit() else float(label)
+        number = float(label)
     except ValueError:
-        pass
-    table = header.labels or ()
-    for same in (str, str.casefold):
-        found = [each.value for each in table if same(each.name) == same(label)]
-        if len(found) == 1:
-            return found[0]
-    if not table:
-        raise UsageError(f"--label {label}: the mask carries no names of labels", hint="give the number of the label")
-    from difflib import get_close_matches
-
-    names = [each.display for each in table]
-    near = get_close_matches(label, names, 3, 0.4) or names[:3]
-    raise UsageError(f"--label {label}: the mask has no one label of that name", hint=f"it has {', '.join(near)}")
+        number = float("nan")
+    return int(number) if number.is_integer() else (header.labels or LabelTable()).value_of(label)
 
 
 def _grown(box: Box, margin: str | None, grid: Grid) -> Ends:
@@ -154,8 +143,6 @@ class _Resizing(Request):
     @cached_property
     def _numbers(self) -> tuple[int, int, int] | None:
         """Voxels along i, j, k, or what they shall be a multiple of."""
-        from medimg_cli.operations.resampling import three
-
         if self.to_multiple is not None:
             return three(self.to_multiple, "--to-multiple", int)
         return None if self.to_shape is None else three(self.to_shape, "--to-shape", int)
@@ -242,7 +229,9 @@ class CropRequest(_Resizing):
         """
         grid = source.header.grid
         if self._numbers is not None:
-            return CropOrPad(self._shape(grid, self._numbers))
+            shaped = CropOrPad(self._shape(grid, self._numbers))
+            refuse_absurd(source.header, shaped.plan(source.header).grid_after, hint="give a smaller --to-shape")
+            return shaped
         if self._margins is not None:
             return Crop(self._margins.ends(grid, down))
         if self._ranges:
@@ -271,6 +260,8 @@ class CropRequest(_Resizing):
         more = [each.short(grid) for each in (*self._ranges, self._mask) if each is not None]
         if self._margins is not None:
             more.append(self._margins.uneven(grid, down))
+        if self.margin is not None:
+            more.append(Margins((self.margin,), option="--margin").uneven(grid, up))
         return (_told(operation.plan(header)), *(sentence for sentence in more if sentence))
 
 
@@ -325,12 +316,16 @@ class PadRequest(_Resizing):
         Raises
         ------
         UsageError
-            If the image is larger than ``to_shape``.
+            If the image is larger than ``to_shape``, or the result than a terabyte.
         """
         grid = source.header.grid
+        wanted: Pad | CropOrPad
         if self._margins is not None:
-            return Pad(self._margins.ends(grid, up), mode=self.mode, value=self.fill)
-        return CropOrPad(self._shape(grid), mode=self.mode, value=self.fill)
+            wanted = Pad(self._margins.ends(grid, up), mode=self.mode, value=self.fill)
+        else:
+            wanted = CropOrPad(self._shape(grid), mode=self.mode, value=self.fill)
+        refuse_absurd(source.header, wanted.plan(source.header).grid_after, hint="pad with less")
+        return wanted
 
     def _shape(self, grid: Grid) -> tuple[int, ...]:
         if self._numbers is None:
@@ -402,12 +397,8 @@ def _told(step: Step) -> str:
     told = []
     if any(len(span) < n for span, n in zip(kept, old, strict=True)):
         spans = ", ".join(f"{span.start}:{span.stop}" for span in kept)
-        told.append(f"keeps {_times(map(len, kept))} of {_times(old)} voxels, [:, {spans}]")
+        told.append(f"keeps {times(map(len, kept))} of {times(old)} voxels, [:, {spans}]")
     if any(map(any, added)):
         ends = ", ".join(f"{lo}:{hi} along {name}" for (lo, hi), name in zip(added, "ijk", strict=True) if lo or hi)
-        told.append(f"{'these' if told else f'{_times(old)} voxels'} become {_times(new)}, {ends} added")
+        told.append(f"{'these' if told else f'{times(old)} voxels'} become {times(new)}, {ends} added")
     return "; ".join(told)
-
-
-def _times(sizes: Iterable[int]) -> str:
-    return " x ".join(map(str, sizes))

@@ -66,8 +66,9 @@ class Remap(Recipe):
             default = None if self.default is None else as_int(self.default)
         except (TypeError, ValueError):
             raise UsageError(f"labels are remapped by whole numbers, not by {self.mapping}") from None
-        if len({old for old, _ in found}) < len(found):
-            raise UsageError("a label is remapped twice")
+        twice = [old for n, (old, _) in enumerate(found) if old in [each for each, _ in found[:n]]]
+        if twice:
+            raise UsageError(f"label {twice[0]} is remapped twice", hint="name it once")
         if self.dtype is not None and self.dtype not in ITEMSIZE:
             raise UsageError(f"there is no type {self.dtype!r}", hint="as in uint8, int16")
         object.__setattr__(self, "mapping", found)

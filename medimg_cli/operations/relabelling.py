@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from medimg_cli.backends import with_header
 from medimg_cli.errors import UsageError
-from medimg_cli.labels import LabelTable
+from medimg_cli.labels import LabelTable, some
 from medimg_cli.operations.protocol import Operation, Recipe, Request, Step
 from medimg_cli.operations.relabel import Remap
 from medimg_cli.statistics.counts import count_values
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Embed", "ExtractRequest", "KeepRequest", "MergeRequest", "RemapRequest", "label_requests"]
 
 _MERGE = re.compile(r"(?P<labels>.+?)=(?P<value>-?\d+)(?::(?P<name>.*))?", re.DOTALL)
-#: Labels that a sentence names one by one.
-_MOST_NAMED = 6
+_REMAP = re.compile(r"\s*(?P<old>.+?)\s*=\s*(?P<new>-?\d+)\s*(?:,|$)", re.DOTALL)
 
 
 def label_requests(
@@ -41,9 +40,9 @@ def label_requests(
     remap, keep, merge, extract
         At most one of them; see the requests.
     table : LabelTable, optional
-        Names that stand for numbers, instead of those that the image brings along.
+        Names and colours instead of those that the image brings along; the output gets them, too.
     embed : bool
-        Whether the output gets that table.
+        Whether the output gets that table where nothing else changes.
 
     Raises
     ------
@@ -53,18 +52,17 @@ def label_requests(
     Examples
     --------
     >>> label_requests(keep="1,liver")
-    (KeepRequest(text='1,liver', table=None),)
+    (KeepRequest(text='1,liver'),)
     """
     if embed and table is None:
         raise UsageError("--embed needs a table", hint="name it with --table FILE")
-    names = None if embed else table
-    changes: list[Request] = [MergeRequest(tuple(merge), names)] if merge else []
-    changes += [] if remap is None else [RemapRequest(remap, names)]
-    changes += [] if keep is None else [KeepRequest(keep, names)]
-    changes += [] if extract is None else [ExtractRequest(extract, names)]
+    changes: list[Request] = [MergeRequest(tuple(merge))] if merge else []
+    changes += [] if remap is None else [RemapRequest(remap)]
+    changes += [] if keep is None else [KeepRequest(keep)]
+    changes += [] if extract is None else [ExtractRequest(extract)]
     if len(changes) > 1:
         raise UsageError("--remap, --keep, --merge and --extract exclude each other", hint="run medimg labels twice")
-    return (*([Embed(table)] if embed and table is not None else []), *changes)
+    return (*([Embed(table)] if table is not None and (embed or changes) else []), *changes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,30 +90,14 @@ class Embed(Recipe):
         """Return None: the table that was there before is not known."""
 
 
-class _LabelRequest(Request):
-    """What the requests share: labels by number or name."""
-
-    __slots__ = ()
-
-    table: LabelTable | None
-
-    def known(self, source: Backend) -> _Known:
-        return _Known(source, source.header.labels if self.table is None else self.table)
-
-    def names(self, header: Header) -> LabelTable:
-        return (header.labels if self.table is None else self.table) or LabelTable()
-
-
 @dataclass(frozen=True, slots=True)
-class RemapRequest(_LabelRequest):
+class RemapRequest(Request):
     """Other numbers for some labels.
 
     Parameters
     ----------
     text : str
         ``3=1,liver=2``: old numbers or names, and their new numbers.
-    table : LabelTable, optional
-        Where names are looked up; left out, in the table of the image.
 
     Raises
     ------
@@ -124,7 +106,6 @@ class RemapRequest(_LabelRequest):
     """
 
     text: str
-    table: LabelTable | None = None
 
     def __post_init__(self) -> None:
         _ = self.pairs
@@ -132,14 +113,16 @@ class RemapRequest(_LabelRequest):
     @property
     def pairs(self) -> list[tuple[str, int]]:
         """Old label and new number, as they were written."""
-        pairs = []
-        for word in self.text.split(","):
-            old, _, new = word.rpartition("=")
-            number = _number(new)
-            if not old.strip() or number is None:
-                raise UsageError(f"--remap {self.text}: {word!r} is no pair", hint="write OLD=NEW, as in 3=1,liver=2")
-            pairs.append((old.strip(), number))
-        return pairs
+        pairs: list[tuple[str, int]] = []
+        rest = self.text
+        while True:
+            found = _REMAP.match(rest)
+            if found is None:
+                raise UsageError(f"--remap {self.text}: {rest!r} is no pair", hint="write OLD=NEW, as in 3=1,liver=2")
+            pairs.append((found["old"], int(found["new"])))
+            rest = rest[found.end() :]
+            if not found[0].endswith(","):
+                return pairs
 
     def prepare(self, source: Backend) -> Remap:
         """Return the remapping of an image.
@@ -149,56 +132,51 @@ class RemapRequest(_LabelRequest):
         UsageError
             If a label is unknown.
         """
-        known = self.known(source)
+        known = _Known(source)
         return Remap(tuple((known.number(old), new) for old, new in self.pairs))
 
     def remarks(self, header: Header, operation: Operation) -> tuple[str, ...]:
         """Say what becomes what."""
         assert isinstance(operation, Remap)
-        shown = _some([f"{_shown(old, self.names(header))} -> {new}" for old, new in operation.mapping])
+        shown = some([f"{_shown(old, header.labels)} -> {new}" for old, new in operation.mapping])
         return (f"{shown}; all others stay",)
 
 
 @dataclass(frozen=True, slots=True)
-class KeepRequest(_LabelRequest):
+class KeepRequest(Request):
     """Only some labels; what held another one becomes 0.
 
     Parameters
     ----------
     text : str
         ``1,2,liver``: numbers or names.
-    table : LabelTable, optional
-        Where names are looked up; left out, in the table of the image.
     """
 
     text: str
-    table: LabelTable | None = None
 
     def __post_init__(self) -> None:
         _words(self.text, "--keep")
 
     def prepare(self, source: Backend) -> Remap:
         """Return the remapping of an image; see `RemapRequest.prepare`."""
-        known = self.known(source)
-        kept = dict.fromkeys(known.number(word) for word in _words(self.text, "--keep"))
+        known = _Known(source)
+        kept = dict.fromkeys(known.numbers(self.text, "--keep"))
         return Remap(tuple((value, value) for value in kept), default=0)
 
     def remarks(self, header: Header, operation: Operation) -> tuple[str, ...]:
         """Say what is kept."""
         assert isinstance(operation, Remap)
-        return (f"keeps {_some(_shown(old, self.names(header)) for old, _ in operation.mapping)}; all others become 0",)
+        return (f"keeps {some(_shown(old, header.labels) for old, _ in operation.mapping)}; all others become 0",)
 
 
 @dataclass(frozen=True, slots=True)
-class MergeRequest(_LabelRequest):
+class MergeRequest(Request):
     """Several labels as one.
 
     Parameters
     ----------
     texts : tuple of str
         ``10,11,left lung=1`` or ``10,11=1:lungs``: labels, their number, and what they are called from now on.
-    table : LabelTable, optional
-        Where names are looked up; left out, in the table of the image.
 
     Raises
     ------
@@ -207,13 +185,12 @@ class MergeRequest(_LabelRequest):
     """
 
     texts: tuple[str, ...]
-    table: LabelTable | None = None
 
     def __post_init__(self) -> None:
         _ = self.groups
 
     @property
-    def groups(self) -> list[tuple[list[str], int, str | None]]:
+    def groups(self) -> list[tuple[str, int, str | None]]:
         """Labels, new number and new name of each group."""
         groups = []
         for text in self.texts:
@@ -221,49 +198,47 @@ class MergeRequest(_LabelRequest):
             if found is None:
                 hint = "write OLD,OLD=NEW or OLD,OLD=NEW:NAME, as in 10,11=1:lungs"
                 raise UsageError(f"--merge {text} says not what becomes what", hint=hint)
-            groups.append((_words(found["labels"], "--merge"), int(found["value"]), found["name"]))
+            _words(found["labels"], "--merge")
+            groups.append((found["labels"], int(found["value"]), found["name"]))
         return groups
 
     def prepare(self, source: Backend) -> Remap:
         """Return the remapping of an image; see `RemapRequest.prepare`."""
-        known = self.known(source)
-        mapping = [(known.number(word), new) for words, new, _ in self.groups for word in words]
+        known = _Known(source)
+        mapping = [(old, new) for text, new, _ in self.groups for old in known.numbers(text, "--merge")]
         names = {new: name for _, new, name in self.groups if name}
         return Remap(tuple(mapping), names=names)
 
     def remarks(self, header: Header, operation: Operation) -> tuple[str, ...]:
         """Say what becomes what, in a sentence each."""
         assert isinstance(operation, Remap)
-        names, new_names = self.names(header), dict(operation.names)
+        names, new_names = header.labels, dict(operation.names)
         sentences = []
         for new in dict.fromkeys(value for _, value in operation.mapping):
-            olds = _some(_shown(old, names) for old, value in operation.mapping if value == new)
+            olds = some(_shown(old, names) for old, value in operation.mapping if value == new)
             sentences.append(f"{olds} -> {new}" + (f" ({new_names[new]})" if new in new_names else ""))
         return tuple(sentences)
 
 
 @dataclass(frozen=True, slots=True)
-class ExtractRequest(_LabelRequest):
+class ExtractRequest(Request):
     """A mask of some labels: 1 there, 0 elsewhere (uint8).
 
     Parameters
     ----------
     text : str
         ``17,liver``: numbers or names.
-    table : LabelTable, optional
-        Where names are looked up; left out, in the table of the image.
     """
 
     text: str
-    table: LabelTable | None = None
 
     def __post_init__(self) -> None:
         _words(self.text, "--extract")
 
     def prepare(self, source: Backend) -> Remap:
         """Return the remapping of an image; see `RemapRequest.prepare`."""
-        known = self.known(source)
-        values = list(dict.fromkeys(known.number(word) for word in _words(self.text, "--extract")))
+        known = _Known(source)
+        values = list(dict.fromkeys(known.numbers(self.text, "--extract")))
         named = [name for value in values if (name := (source.header.labels or LabelTable()).name_of(value))]
         names = {1: " + ".join(named)} if named else {}
         return Remap(tuple((value, 1) for value in values), default=0, dtype="uint8", names=names)
@@ -271,14 +246,14 @@ class ExtractRequest(_LabelRequest):
     def remarks(self, header: Header, operation: Operation) -> tuple[str, ...]:
         """Say what is 1 now."""
         assert isinstance(operation, Remap)
-        return (f"{_some(_shown(old, self.names(header)) for old, _ in operation.mapping)} -> 1; all others become 0",)
+        return (f"{some(_shown(old, header.labels) for old, _ in operation.mapping)} -> 1; all others become 0",)
 
 
 class _Known:
     """The labels of an image: what its table names, and what occurs in it."""
 
-    def __init__(self, source: Backend, table: LabelTable | None) -> None:
-        self.source, self.table = source, table or LabelTable()
+    def __init__(self, source: Backend) -> None:
+        self.source, self.table = source, source.header.labels or LabelTable()
         self._counts: Mapping[int | float, int] | None = None
 
     def number(self, word: str) -> int:
@@ -291,10 +266,20 @@ class _Known:
         """
         number = _number(word)
         if number is None:
-            return self._named(word)
+            return self.table.value_of(word)
         if self.table.get(number) is None and number not in self.counts:
             raise UsageError(f"no voxel is {number}, and no table names it", hint=f"the image holds {self._present()}")
         return number
+
+    def numbers(self, text: str, option: str) -> list[int]:
+        """Return the numbers of labels in a list; commas inside a name of the table do not part it."""
+        names = {_joined(label.name.split(",")) for label in self.table if "," in label.name}
+        words, found = _words(text, option), []
+        while words:
+            count = next((n for n in range(len(words), 1, -1) if _joined(words[:n]) in names), 1)
+            found.append(self.number(", ".join(words[:count])))
+            words = words[count:]
+        return found
 
     @property
     def counts(self) -> Mapping[int | float, int]:
@@ -302,25 +287,8 @@ class _Known:
             self._counts = count_values(self.source)
         return self._counts
 
-    def _named(self, word: str) -> int:
-        exact = [label.value for label in self.table if label.name == word]
-        found = exact or [label.value for label in self.table if label.name.casefold() == word.casefold()]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise UsageError(f"{len(found)} labels are called {word!r}", hint=f"give one of {_some(map(str, found))}")
-        if not len(self.table):
-            raise UsageError(f"no label is called {word!r}: the image has no label table", hint="give --table FILE")
-        from difflib import get_close_matches
-
-        near = get_close_matches(word, [label.name for label in self.table], 1)
-        raise UsageError(
-            f"no label is called {word!r}",
-            hint=f"did you mean {near[0]!r}?" if near else f"there are {_some(each.display for each in self.table)}",
-        )
-
     def _present(self) -> str:
-        return _some(str(value) for value in self.counts)
+        return some(str(value) for value in self.counts)
 
 
 def _number(word: str) -> int | None:
@@ -337,17 +305,10 @@ def _words(text: str, option: str) -> list[str]:
     return words
 
 
-def _shown(value: int, names: LabelTable) -> str:
-    name = names.name_of(value)
+def _joined(parts: Sequence[str]) -> str:
+    return ",".join(part.strip().casefold() for part in parts)
+
+
+def _shown(value: int, names: LabelTable | None) -> str:
+    name = names.name_of(value) if names else ""
     return f"{value} ({name})" if name else str(value)
-
-
-def _some(words: Iterable[str]) -> str:
-    """Name some things one by one, and count the rest.
-
-    >>> _some("abcdefgh"), _some("ab")
-    ('a, b, c, d, e, f and 2 more', 'a, b')
-    """
-    found = list(words)
-    more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
-    return ", ".join(found[:_MOST_NAMED]) + more

@@ -115,7 +115,8 @@ class Resample(Recipe):
         if before.affine.is_singular or after.affine.is_singular:
             raise GeometryError("voxel axes that lie in one plane cannot be resampled")
         move = before.affine.inverse() @ after.affine
-        return self.step(before, after, move, idle=before == after)
+        there = before == after or (len(self.target or ()) != 2 and before.same_as(after))
+        return self.step(before, before if there else after, move, idle=there)
 
     def apply(self, backend: Backend, step: Step) -> Backend:
         """Return the image on the new grid, computed when it is read."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 from medimg_cli.errors import GeometryError, UsageError
 from medimg_cli.grid import Grid
+from medimg_cli.operations.amounts import refuse_absurd, three, times
 from medimg_cli.operations.protocol import Operation, Request
 from medimg_cli.operations.resample import LABEL_SAFE, Resample
 from medimg_cli.statistics.recognition import declared_labels, why_labels
@@ -17,35 +17,7 @@ if TYPE_CHECKING:
     from medimg_cli.backends import Backend
     from medimg_cli.header import Header
 
-__all__ = ["ResampleRequest", "interpolation_for", "misses", "refuse_absurd", "three"]
-
-#: Bytes of an image that somebody means to have.
-_MOST = 10**12
-
-
-def three(text: str, option: str, kind: type[float] | type[int] = float) -> tuple[Any, Any, Any]:
-    """Read one number for all three axes, or three with commas between them.
-
-    Raises
-    ------
-    UsageError
-        If it is anything else, or a number is not positive.
-
-    Examples
-    --------
-    >>> three("2", "--spacing"), three("64, 64,32", "--size", int)
-    ((2.0, 2.0, 2.0), (64, 64, 32))
-    """
-    words = text.replace("x", ",").split(",")
-    try:
-        numbers = [kind(word) for word in words]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (1, 3) or not all(0 < number < float("inf") for number in numbers):
-        example = "1 or 1,1,2.5" if kind is float else "128 or 128,128,64"
-        raise UsageError(f"{option} {text} is not one or three positive numbers", hint=f"write {option} {example}")
-    i, j, k = numbers * 3 if len(numbers) == 1 else numbers
-    return i, j, k
+__all__ = ["ResampleRequest", "interpolation_for", "misses"]
 
 
 @dataclass(frozen=True)
@@ -166,19 +138,6 @@ def interpolation_for(source: Backend, wanted: str | None) -> str:
     return wanted
 
 
-def refuse_absurd(header: Header, grid: Grid, *, hint: str) -> None:
-    """Refuse a grid on which an image would take more than a terabyte.
-
-    Raises
-    ------
-    UsageError
-        With the hint.
-    """
-    size = prod(grid.shape) * header.channels * header.itemsize
-    if size > _MOST:
-        raise UsageError(f"it would have {_voxels(grid)} voxels, {size / 1e12:.3g} TB", hint=hint)
-
-
 def misses(image: Grid, target: Grid) -> str | None:
     """Say how far an image lies from a grid no voxel of which lies in it, None where they overlap.
 
@@ -209,8 +168,4 @@ def _shown(grid: Grid) -> str:
     >>> _shown(Grid((4, 5, 6), AffineMatrix.from_spacing((1, 1, 2.5))))
     '4 x 5 x 6 at 1 x 1 x 2.5 mm'
     """
-    return f"{_voxels(grid)} at {' x '.join(f'{step:.4g}' for step in grid.spacing)} mm"
-
-
-def _voxels(grid: Grid) -> str:
-    return " x ".join(map(str, grid.shape))
+    return f"{times(grid.shape)} at {' x '.join(f'{step:.4g}' for step in grid.spacing)} mm"

@@ -18,7 +18,7 @@ from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import numpy_dtype
 from medimg_cli.dtypes import integer_range, is_complex, is_integer
 from medimg_cli.errors import UnsupportedError
-from medimg_cli.operations.separable import CUT, resampled, weights_of
+from medimg_cli.operations.separable import CUT, lanczos, resampled, weights_of
 
 __all__ = ["Sampler", "smoothing"]
 
@@ -29,6 +29,8 @@ Box = tuple[slice, ...]
 _REACH = {"nearest": 1, "linear": 1, "label": 1, "cubic": 20, "lanczos": 6}
 #: Weight below which a voxel that is not finite leaves the interpolated one as it is.
 _WEIGHT = 1e-6
+#: Voxels: a Gaussian narrower than this changes nothing that one could see.
+_LEAST = 0.1
 
 
 def smoothing(voxel_map: AffineMatrix) -> tuple[float, float, float]:
@@ -45,7 +47,8 @@ def smoothing(voxel_map: AffineMatrix) -> tuple[float, float, float]:
     [0.0, 0.736, 0.0]
     """
     steps = [sqrt(sum(voxel_map[axis, n] ** 2 for n in range(3))) for axis in range(3)]
-    i, j, k = (sqrt(max(step * step - 1, 0.0) / (8 * log(2))) for step in steps)
+    found = (sqrt(max(step * step - 1, 0.0) / (8 * log(2))) for step in steps)
+    i, j, k = (sigma if sigma > _LEAST else 0.0 for sigma in found)
     return i, j, k
 
 
@@ -78,8 +81,7 @@ class Sampler:
     ) -> None:
         self.map, self.spans, self.shape = voxel_map.numpy(), tuple(spans), tuple(shape)
         self.interpolation, self.fill = interpolation, fill
-        sigma = smoothing(voxel_map) if antialias else (0.0, 0.0, 0.0)
-        self.sigma = tuple(each if each > 0.1 else 0.0 for each in sigma)  # less changes nothing that one could see
+        self.sigma = smoothing(voxel_map) if antialias else (0.0, 0.0, 0.0)
 
     def support(self) -> tuple[range, range, range] | None:
         """Return the old voxels that the box depends on, None where it lies outside the image altogether."""
@@ -201,10 +203,11 @@ class Sampler:
             variance = [sigma * sigma for sigma in self.sigma]
             image = sitk.DiscreteGaussian(image, variance, 2 * ceil(CUT * max(self.sigma)) + 1, 1e-4, False)
         beyond = fill if np.isfinite(fill) else 0.0
-        found = self._resampled(image, kind[interpolation], beyond, image.GetPixelID())
+        found = self._resampled(image, kind[interpolation], beyond)
+        if interpolation == "lanczos":
+            found = np.where(self._inside(), found / self._sinc_weights(), found).astype(found.dtype)
         if beyond != fill:
-            known = self._resampled(self._image(np.ones_like(part)), sitk.sitkNearestNeighbor, 0.0, None)
-            found[known == 0] = fill
+            found[~self._inside()] = fill
         return found
 
     def _mark(self, found: Array, part: Array) -> None:
@@ -264,13 +267,37 @@ class Sampler:
         order = self._aligned()
         if order is not None:
             return self._picked(part, order)
-        import SimpleITK as sitk
+        flat: Any = 0
+        inside: Any = True
+        for axis, size in enumerate(self.shape):
+            place = np.floor(self._along(axis) + (0.5 + 1e-9)).astype(np.int64)
+            inside = inside & (place >= 0) & (place < size)
+            flat = flat * len(self.part[axis]) + (place - self.part[axis].start)
+        found = np.full(inside.shape, self.fill, part.dtype)
+        found[inside] = np.ascontiguousarray(part).reshape(-1)[flat[inside]]
+        return found
 
-        count = part.size
-        places = np.arange(1, count + 1, dtype=np.float32 if count < 1 << 24 else np.float64).reshape(part.shape)
-        found = self._resampled(self._image(places), sitk.sitkNearestNeighbor, 0.0, None).astype(np.int64)
-        flat = np.concatenate([np.array([self.fill], part.dtype), np.ascontiguousarray(part).reshape(-1)])
-        return flat[found]
+    def _along(self, axis: int) -> Array:
+        """Return where all new voxels lie on an old axis."""
+        i, j, k = (self.map[axis, n] * np.arange(s.start, s.stop, s.step) for n, s in enumerate(self.spans))
+        found: Array = i[:, None, None] + j[:, None] + (k + self.map[axis, 3])
+        return found
+
+    def _inside(self) -> Array:
+        """Tell which new voxels lie in the old image, half a voxel around its outermost centres."""
+        found = np.ones([len(span) for span in self.spans], bool)
+        for axis, size in enumerate(self.shape):
+            place = self._along(axis)
+            found &= (place >= -0.5) & (place < size - 0.5)
+        return found
+
+    def _sinc_weights(self) -> Array:
+        """Return what the weights of ITK's windowed sinc add up to, which is not quite 1."""
+        found: Array = np.ones([len(span) for span in self.spans])
+        for axis in range(3):
+            place = self._along(axis)
+            found *= sum(lanczos(place - np.floor(place) - n) for n in range(-4, 6))
+        return found
 
     def _aligned(self) -> list[int] | None:
         """Return the old axis along each new one where each runs along one, else None."""
@@ -306,7 +333,7 @@ class Sampler:
         image.SetOrigin([float(span.start) for span in self.part])
         return image
 
-    def _resampled(self, image: Any, interpolator: int, fill: float, kind: Any) -> Array:
+    def _resampled(self, image: Any, interpolator: int, fill: float) -> Array:
         import SimpleITK as sitk
 
         move = sitk.AffineTransform(3)
@@ -321,7 +348,7 @@ class Sampler:
             [float(span.step) for span in self.spans],
             [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
             fill,
-            image.GetPixelID() if kind is None else kind,
+            image.GetPixelID(),
         )
         found: Array = sitk.GetArrayFromImage(result).transpose(2, 1, 0)
         return found

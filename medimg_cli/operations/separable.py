@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Weights", "resampled", "weights_of"]
+__all__ = ["CUT", "Weights", "lanczos", "resampled", "weights_of"]
 
 Array = np.ndarray[Any, Any]
 
@@ -84,7 +84,7 @@ def weights_of(places: Array, size: int, interpolation: str, sigma: float) -> We
         for n, weight in enumerate(kernel):
             smooth[n : n + reach] += weight * taps
         first, taps = first - radius, smooth
-    return Weights(first, taps, size, interpolation == "cubic")
+    return Weights(first, taps, size, interpolation == "cubic" and not sigma)
 
 
 def gaussian(sigma: float) -> Array:
@@ -119,7 +119,8 @@ def _bspline(x: Array) -> Array:
     return np.where(x < 1, 2 / 3 - x * x + x**3 / 2, np.maximum(2 - x, 0) ** 3 / 6)
 
 
-def _lanczos(distance: Array) -> Array:
+def lanczos(distance: Array) -> Array:
+    """Return the weight of a voxel at a distance: a sinc, windowed by the middle lobe of another, radius 5."""
     return np.where(np.abs(distance) < 5, np.sinc(distance) * np.sinc(distance / 5), 0.0)
 
 
@@ -127,7 +128,7 @@ def _lanczos(distance: Array) -> Array:
 _KERNELS = {
     "linear": (0, 2, _linear),
     "cubic": (1 - _FAR, 2 * _FAR, _cubic),
-    "lanczos": (-4, 10, _lanczos),
+    "lanczos": (-4, 10, lanczos),
 }
 
 

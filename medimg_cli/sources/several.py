@@ -86,8 +86,8 @@ def check_grids(headers: Sequence[Header], names: Sequence[str], tolerance: floa
 
 def way_to(header: Header, first: Header, name: str, tolerance: float) -> str:
     """Say how an image gets to the grid of another one, which is called ``name``."""
-    codes = "".join(first.orientation)
-    if header.grid.reoriented(codes).same_as(first.grid, tolerance):
+    codes = header.grid.turned_to(first.grid, tolerance)
+    if codes is not None:
         return f"it is the same grid, stored the other way: medimg reorient --to {codes}"
     return f"resample it first: medimg resample --like {name}"
 

@@ -181,11 +181,14 @@ class Moments:
         low, high = (np.full(self._groups, limit, self._dtype) for limit in self._limits)
         np.minimum.at(low, groups, values)
         np.maximum.at(high, groups, values)
-        means = np.bincount(groups, wide, self._groups) / np.maximum(counts, 1)
+        some = np.maximum(counts, 1)
+        means = np.bincount(groups, wide, self._groups) / some
         wide -= means[groups]
+        rest = np.bincount(groups, wide, self._groups) / some  # what rounding left in a sum of many large numbers
         wide *= wide
-        squares = np.bincount(groups, wide, self._groups)
-        return counts, low, high, np.array(self._sums(values, groups), dtype=self._total.dtype), means, squares
+        squares = np.bincount(groups, wide, self._groups) - counts * rest * rest
+        total = np.array(self._sums(values, groups), dtype=self._total.dtype)
+        return counts, low, high, total, means + rest, squares
 
     def _sums(self, values: Array, groups: Array | None) -> list[Any]:
         """Return the sum of each group; of integers by halves, which float64 holds exactly for a block."""
@@ -215,14 +218,14 @@ class Moments:
     def tally(self, slot: int, group: int) -> Tally:
         """Return what is known of one group."""
         place = slot, group
-        total = self._total[place]
+        total, finite = self._total[place], int(self.finite[place])
         return Tally(
-            int(self.finite[place]),
+            finite,
             _triple(self._odd[:, slot, group]),
             self.low[place].item(),
             self.high[place].item(),
             total if self._exact else float(total),
-            float(self._mean[place]),
+            total / finite if self._exact and finite else float(self._mean[place]),
             float(self._squares[place]),
             int(self._over[place]),
         )

@@ -46,7 +46,10 @@ def check_match(header: Header, other: Header, what: str = "mask", how: str = "I
     GeometryError
         If the grids differ in shape or by more than 0.001 mm, or it has several channels and not as many as the image.
     """
+    codes = other.grid.turned_to(header.grid)
     hint = f"resample it first: medimg resample --like {how}"
+    if codes is not None:
+        hint = f"it is the same grid, stored the other way: medimg reorient --to {codes}"
     if other.spatial_shape != header.spatial_shape:
         theirs, ours = (" x ".join(map(str, each.spatial_shape)) for each in (other, header))
         raise GeometryError(f"the {what} has {theirs} voxels, the image {ours}", hint=hint)

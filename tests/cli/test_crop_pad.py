@@ -180,7 +180,7 @@ def test_many_images_one_mask_and_a_report(medimg: Run) -> None:
         ("crop", "--axis S --by 1 --by 2", "--axis is given 1 and --by 2 times; give them in pairs, as in --axis S --by 30mm"),
         ("crop", "--axis X --by 1", "axis 'X' is none of R, L, A, P, S, I"),
         ("crop", "--to-mask seg.nii.gz --label 7", "seg.nii.gz: the mask holds no voxel of label 7"),
-        ("crop", "--to-mask seg.nii.gz --label liver", "seg.nii.gz: --label liver: the mask carries no names of labels"),
+        ("crop", "--to-mask seg.nii.gz --label liver", "seg.nii.gz: no label is called 'liver': there is no label table"),
         ("crop", "--to-mask none.nii.gz", "none.nii.gz: no such file"),
         ("crop", "--to-multiple 16", "scan.nii.gz: --to-multiple 16: it has only 12 voxels along i; use 'medimg pad'"),
         ("crop", "--by 40mm", "scan.nii.gz: nothing is left"),

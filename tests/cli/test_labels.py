@@ -238,7 +238,16 @@ def test_embed(medimg: Run, seg: np.ndarray[Any, Any]) -> None:
     assert medimg("labels", "--table", "lut.txt", "--embed", "--keep", "leber", "seg.nii.gz", "one.nii").code == 0
     assert {0, 1} >= set(names("one.nii")) and names("one.nii")[1][0] == "Leber"
     assert medimg("labels", "--table", "lut.txt", "--keep", "leber", "seg.nii.gz", "two.nii").code == 0
-    assert names("two.nii") == {1: ("liver", "#dd8265")}  # the table gave a name, the image keeps its own
+    assert names("two.nii") == names("one.nii")  # the table that is given is that of the output
+
+
+def test_names_with_commas(medimg: Run, seg: np.ndarray[Any, Any]) -> None:
+    Path("lut.tsv").write_text("index\tname\n1\tcortex, left\n2\tcortex, right\n3\tcortex\n")
+    words = ("labels", "--table", "lut.tsv")
+    assert medimg(*words, "--keep", "cortex,right , cortex", "seg.nii.gz", "a.nii.gz").code == 0
+    assert set(np.unique(voxels("a.nii.gz"))) == {0, *({2, 3} & set(np.unique(seg)))}
+    assert medimg(*words, "--remap", "cortex, left=7,cortex=8", "seg.nii.gz", "b.nii.gz").code == 0
+    assert np.array_equal(voxels("b.nii.gz") == 7, seg == 1)
 
 
 def test_batches(medimg: Run, seg: np.ndarray[Any, Any]) -> None:

@@ -23,8 +23,9 @@ from medimg_cli.grid import Grid
 from medimg_cli.header import Header
 from medimg_cli.labels import LabelTable
 from medimg_cli.operations import apply
+from medimg_cli.operations.amounts import three
 from medimg_cli.operations.resample import Resample
-from medimg_cli.operations.resampling import ResampleRequest, misses, three
+from medimg_cli.operations.resampling import ResampleRequest, misses
 from medimg_cli.operations.sampling import Sampler
 from medimg_cli.operations.separable import weights_of
 from medimg_cli.statistics import why_labels

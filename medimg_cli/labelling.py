@@ -6,21 +6,19 @@ meaning: :data:`SCHEMA` counts.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
-from medimg_cli.batch import STREAM, describe
 from medimg_cli.errors import FormatError, StorageError
-from medimg_cli.formats import open_backend, read_header
+from medimg_cli.formats import read_header
 from medimg_cli.labels import Label, LabelTable
-from medimg_cli.storage.urls import public_name
+from medimg_cli.listing import Listing, failed, open_named
 
 if TYPE_CHECKING:
     from medimg_cli.backends import Backend
     from medimg_cli.statistics.labelled import LabelFacts
 
-__all__ = ["KEYS", "SCHEMA", "Listing", "list_labels", "save_table"]
+__all__ = ["KEYS", "SCHEMA", "list_labels", "save_table"]
 
 SCHEMA = "medimg.labels/1"
 
@@ -29,30 +27,6 @@ KEYS = (
     *("box", "bounds_mm", "components"),
 )
 """Keys of a record, in order."""
-
-
-class Listing(NamedTuple):
-    """The labels of one image.
-
-    Parameters
-    ----------
-    path : str
-        As the user named it.
-    records : tuple of dict
-        One a label; where the path failed, one with ``error``.
-    warnings : tuple of str
-        What a careful user should know of the image; one sentence each.
-    message : str
-        One line for the user, where the path failed.
-    cause : Exception or None
-        What was raised.
-    """
-
-    path: str
-    records: tuple[dict[str, Any], ...]
-    warnings: tuple[str, ...] = ()
-    message: str = ""
-    cause: Exception | None = None
 
 
 def list_labels(
@@ -85,7 +59,7 @@ def list_labels(
 
     for path in paths:
         try:
-            backend = open_backend(sys.stdin.buffer, name="<stdin>") if path == STREAM else open_backend(path)
+            backend = open_named(path)
             names = (backend.header.labels if table is None else table) or LabelTable()
             facts = label_facts(backend, components=components, neighbours=neighbours)
             records = [_record(path, each, backend, names) for each in facts if every or each.value]
@@ -93,7 +67,7 @@ def list_labels(
                 records += _absent(path, facts, names, components=components)
             yield Listing(path, tuple(records), backend.header.warnings)
         except Exception as error:
-            yield _failed(path, error)
+            yield failed(SCHEMA, path, error)
 
 
 def _record(path: str, facts: LabelFacts, backend: Backend, names: LabelTable) -> dict[str, Any]:
@@ -125,13 +99,6 @@ def _absent(
     for label in names:
         if label.value not in present:
             yield _named(path, label, known=True) | nothing
-
-
-def _failed(path: str, error: Exception) -> Listing:
-    message = describe(error, path).message
-    named = getattr(error, "path", None) or public_name(path)
-    record = {"schema": SCHEMA, "path": path, "error": message.removeprefix(f"{named}: ")}
-    return Listing(path, (record,), message=message, cause=error)
 
 
 def save_table(path: str, target: str, *, table: LabelTable | None = None, force: bool = False) -> tuple[str, ...]:

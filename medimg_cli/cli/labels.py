@@ -10,10 +10,11 @@ import typer
 from medimg_cli.batch import BatchOptions, Work
 from medimg_cli.cli.options import Form, Level, Strict, with_options
 from medimg_cli.cli.render import Column, Console, emit, emit_fields
-from medimg_cli.cli.running import run_batch
+from medimg_cli.cli.running import Tally, run_batch
 from medimg_cli.errors import UsageError
-from medimg_cli.labelling import Listing, list_labels, save_table
+from medimg_cli.labelling import list_labels, save_table
 from medimg_cli.labels import LabelTable
+from medimg_cli.listing import Listing
 from medimg_cli.operations.relabelling import label_requests
 from medimg_cli.pipeline import Pipeline
 from medimg_cli.storage.urls import public_name
@@ -142,26 +143,9 @@ def _save(images: Sequence[str], target: str, table: LabelTable | None, batch: B
     return 0
 
 
-class _Tally:
-    """Pass records on, say on stderr what is odd and what failed, and count the latter."""
-
-    def __init__(self, listings: Iterator[Listing], console: Console) -> None:
-        self._listings, self._console, self.failed = listings, console, 0
-
-    def __iter__(self) -> Iterator[Mapping[str, Any]]:
-        for listing in self._listings:
-            if listing.message:
-                self.failed += 1
-                self._console.trace(listing.cause)
-                self._console.error(listing.message)
-            yield from listing.records
-            for warning in listing.warnings:
-                self._console.warning(f"{public_name(listing.path)}: {warning}")
-
-
 def _list(found: Iterator[Listing], form: str, fields: Sequence[str] | None, console: Console) -> int:
     """Print labels, and return the exit code."""
-    tally = _Tally(found, console)
+    tally = Tally(found, console)
     if fields:
         emit_fields(tally, fields, console=console)
     elif form != "table":

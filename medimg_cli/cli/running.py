@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, Any
 
 from medimg_cli.batch import BatchOptions, Outcome, ReportFile, Task, Work, plan_outputs, run_tasks, split_paths
 from medimg_cli.cli.render import Console, escape, progress
 from medimg_cli.storage.urls import public_name
 
-__all__ = ["run_batch"]
+if TYPE_CHECKING:
+    from medimg_cli.listing import Listing
+
+__all__ = ["Tally", "run_batch"]
 
 
 def run_batch(
@@ -87,3 +91,26 @@ def _tell(outcome: Outcome, console: Console, *, brief: bool) -> None:
 
 def _arrow(task: Task) -> str:
     return f"{', '.join(escape(public_name(path)) for path in task.inputs)} -> {escape(task.output)}"
+
+
+class Tally:
+    """Records of what was looked at; says on stderr what is odd and what failed, and counts the latter.
+
+    Parameters
+    ----------
+    listings : iterable of Listing
+    console : Console
+    """
+
+    def __init__(self, listings: Iterable[Listing], console: Console) -> None:
+        self._listings, self._console, self.failed = listings, console, 0
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        for listing in self._listings:
+            if listing.message:
+                self.failed += 1
+                self._console.trace(listing.cause)
+                self._console.error(listing.message)
+            yield from listing.records
+            for warning in listing.warnings:
+                self._console.warning(f"{public_name(listing.path)}: {warning}")

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 
 from medimg_cli.cli.options import Form, Paths, with_options
 from medimg_cli.cli.render import Column, Console, emit, emit_fields, number
-from medimg_cli.errors import MedImgError, UsageError
+from medimg_cli.cli.running import Tally
+from medimg_cli.describing import Describing, describe_images
 from medimg_cli.storage.urls import public_name
 
-if TYPE_CHECKING:
-    from medimg_cli.backends import Backend
-    from medimg_cli.labels import LabelTable
-
 __all__ = ["stats"]
-
-SCHEMA = "medimg.stats/1"
 
 
 @with_options
@@ -70,8 +65,10 @@ def stats(
         medimg stats --labels aseg.nii.gz --format csv t1.nii.gz > regions.csv
         medimg stats --field mean --overall --recursive study/
     """
-    wanted = _Wanted.parse(mask, labels, table, percentile, above, each=not overall, console=console)
-    tally = _Tally(_measured(paths, wanted, recursive=recursive), console)
+    wanted = Describing(mask=mask, labels=labels, table=table, percentiles=percentile, above=above, each=not overall)
+    if wanted.known == ():
+        console.warning(f"{public_name(str(labels))}: there is no label in it, background only")
+    tally = Tally(describe_images(paths, wanted, recursive=recursive), console)
     if field:
         emit_fields(tally, field, console=console)
     elif json or form != "table":
@@ -81,138 +78,19 @@ def stats(
     return 2 if tally.failed else 0
 
 
-class _Wanted(NamedTuple):
-    """What the command line asks for, its files opened."""
-
-    mask: Backend | None
-    labels: Backend | None
-    names: tuple[str, str]  # of the files of mask and labels
-    options: Mapping[str, Any]
-
-    @classmethod
-    def parse(
-        cls,
-        mask: str | None,
-        labels: str | None,
-        table: str | None,
-        percentile: Sequence[float] | None,
-        above: float | None,
-        *,
-        each: bool,
-        console: Console,
-    ) -> _Wanted:
-        """Open the files that are named, and check the rest.
-
-        Raises
-        ------
-        UsageError
-            If there is a table and no label map, or a number makes no sense.
-        """
-        from medimg_cli.formats import open_backend
-        from medimg_cli.statistics.describe import PERCENTILES, check_numbers
-
-        if table is not None and labels is None:
-            raise UsageError("--table names labels, and there are none", hint="give --labels FILE")
-        options: dict[str, Any] = {"percentiles": percentile or PERCENTILES, "above": above, "each": each}
-        check_numbers(options["percentiles"], above)
-        options["table"] = _table(table)
-        opened = None if mask is None else open_backend(mask)
-        if labels is None:
-            return cls(opened, None, (mask or "", ""), options)
-        found = open_backend(labels)
-        options["known"] = _known(found, labels)
-        if not options["known"]:
-            console.warning(f"{public_name(labels)}: there is no label in it, background only")
-        return cls(opened, found, (mask or "", labels), options)
-
-    def records(self, path: str) -> list[dict[str, Any]]:
-        """Describe the image of a path."""
-        import sys
-        from shlex import quote
-
-        from medimg_cli.formats import open_backend
-        from medimg_cli.statistics.describe import describe
-        from medimg_cli.statistics.selection import check_match
-
-        image = open_backend(sys.stdin.buffer, name="<stdin>") if path == "-" else open_backend(path)
-        for other, what, name in zip((self.mask, self.labels), ("mask", "label map"), self.names, strict=True):
-            if other is not None:
-                check_match(image.header, other.header, what, f"{quote(path)} {quote(name)} OUT.nii.gz")
-        found = describe(image, mask=self.mask, labels=self.labels, **self.options)
-        return [{"schema": SCHEMA, "path": path, **one.facts()} for one in found]
-
-
-def _known(labels: Backend, path: str) -> tuple[int, ...]:
-    from medimg_cli.statistics.selection import found_labels
-
-    try:
-        return found_labels(labels)
-    except MedImgError as error:
-        raise error.at(path) from None
-
-
-def _table(path: str | None) -> LabelTable | None:
-    from medimg_cli.labels import LabelTable
-
-    return None if path is None else LabelTable.read(path)
-
-
-class _Failed(NamedTuple):
-    path: str
-    error: Exception
-
-
-def _measured(paths: Iterable[str], wanted: _Wanted, *, recursive: bool) -> Iterator[dict[str, Any] | _Failed]:
-    """Yield the records of all images; a path that fails never stops the others."""
-    from medimg_cli.facts import find_images
-
-    for path in paths:
-        try:
-            images = list(find_images([path], recursive=recursive))
-        except Exception as error:
-            yield _Failed(path, error)
-            continue
-        for image in images:
-            try:
-                yield from wanted.records(image)
-            except Exception as error:
-                yield _Failed(image, error)
-
-
-class _Tally:
-    """Pass records on, say on stderr which paths failed, and count those."""
-
-    def __init__(self, measured: Iterable[dict[str, Any] | _Failed], console: Console) -> None:
-        self._measured, self._console, self.failed = measured, console, 0
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        from medimg_cli.batch import describe
-
-        for one in self._measured:
-            if not isinstance(one, _Failed):
-                yield one
-                continue
-            self.failed += 1
-            message = describe(one.error, one.path).message
-            self._console.trace(one.error)
-            self._console.error(message)
-            named = getattr(one.error, "path", None) or public_name(one.path)
-            yield {"schema": SCHEMA, "path": one.path, "error": message.removeprefix(f"{named}: ")}
-
-
 # -- tables ---------------------------------------------------------------------------------------------------------
 
 
-def _show(records: Sequence[dict[str, Any]], wanted: _Wanted, console: Console) -> None:
+def _show(records: Sequence[Mapping[str, Any]], wanted: Describing, console: Console) -> None:
     """Print one record as a page, several as a row each."""
     from medimg_cli.statistics.describe import PERCENTILES, percentile_name
 
     good = [record for record in records if "error" not in record]
     if len(records) == len(good) == 1 and wanted.labels is None:
-        rows = [{"name": name, "text": text} for name, text in _page(good[0], wanted.options["percentiles"]) if text]
+        rows = [{"name": name, "text": text} for name, text in _page(good[0], wanted.asked) if text]
         emit("table", rows, columns=_PAGE, console=console)
     elif good or len(records) > 1:
-        asked = wanted.options["percentiles"]
+        asked = wanted.asked
         keys = () if asked is PERCENTILES else [percentile_name(percent) for percent in asked]
         emit("table", records, columns=list(_columns(good, keys, len(records) > len(good))), console=console)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import isfinite, prod
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -192,6 +193,8 @@ class _Axes(NamedTuple):
         if place is not None:
             return cls(axes[:place], axes[place][1], axes[place + 1 :])
         own = tuple(each for each in axes if each[0] not in _COMPONENTS)
+        if len(own) > 1:
+            raise UsageError(f"has {_written(axes)}, none of which is {kind}", hint="name one of them with --axis")
         return cls((), prod(size for _, size in own), axes[len(own) :])
 
 
@@ -489,12 +492,11 @@ def split(task: Task, wanted: Splitting, *, threads: int) -> Report:
         decode(backend)
     reports = {}
     for n in sorted(range(len(found)), key=lambda n: os.path.realpath(names[n]) == os.path.realpath(task.input)):
-        if "{}" in os.path.dirname(task.output):
-            os.makedirs(os.path.dirname(names[n]), exist_ok=True)
         one, change = replace(task, output=names[n]), Change(found[n])
-        reports[n] = write_change(
-            one, backend.header, change, level=wanted.level, strict=wanted.strict, threads=threads
-        )
+        with _folder(os.path.dirname(names[n]) if "{}" in os.path.dirname(task.output) else ""):
+            reports[n] = write_change(
+                one, backend.header, change, level=wanted.level, strict=wanted.strict, threads=threads
+            )
     losses = {loss.note: loss for report in reports.values() for loss in report.losses}
     return Report(
         losses=tuple(losses.values()),
@@ -502,6 +504,20 @@ def split(task: Task, wanted: Splitting, *, threads: int) -> Report:
         remarks=(f"{len(names)} parts, {names[0]} to {names[-1]}" if len(names) > 1 else f"one part, {names[0]}",),
         outputs=tuple(names),
     )
+
+
+@contextmanager
+def _folder(path: str) -> Iterator[None]:
+    """Make a folder for a part; one that was made for nothing goes again."""
+    made = bool(path) and not os.path.isdir(path)
+    if made:
+        os.makedirs(path, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if made and not os.listdir(path):
+            os.rmdir(path)
+        raise
 
 
 def part_names(pattern: str, count: int) -> list[str]:

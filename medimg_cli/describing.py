@@ -96,7 +96,7 @@ class Describing:
         except MedImgError as error:
             raise error.at(self.labels) from None
 
-    def records(self, path: str) -> tuple[dict[str, Any], ...]:
+    def listing(self, path: str) -> Listing:
         """Describe the image of a path.
 
         Raises
@@ -122,7 +122,8 @@ class Describing:
             each=self.each,
             **options,
         )
-        return tuple({"schema": SCHEMA, "path": path, **one.facts()} for one in found)
+        records = tuple({"schema": SCHEMA, "path": path, **one.facts()} for one in found)
+        return Listing(path, records, image.header.warnings)
 
 
 def describe_images(paths: Iterable[str], wanted: Describing, *, recursive: bool = False) -> Iterator[Listing]:
@@ -149,6 +150,6 @@ def describe_images(paths: Iterable[str], wanted: Describing, *, recursive: bool
             continue
         for image in images:
             try:
-                yield Listing(image, wanted.records(image))
+                yield wanted.listing(image)
             except Exception as error:
                 yield failed(SCHEMA, image, error)

@@ -309,7 +309,7 @@ class Header(_Fields):
 
         The affine and both NIfTI forms move by the step's voxel map, gradients turn, the step joins the
         history, and with it how this header told of its grid: `operations.history.as_before` restores that. A form
-        that was the affine stays the affine.
+        that was the affine stays the affine; a sheared one is the sform.
 
         Parameters
         ----------
@@ -322,12 +322,15 @@ class Header(_Fields):
         def moved(form: AffineMatrix | None) -> AffineMatrix | None:
             return after.affine if form == self.affine else form and form @ move
 
+        forms: dict[str, Any] = {"sform": moved(self.sform), "qform": moved(self.qform)}
+        if self.affine_source == "qform" and after.affine.shear_deg > _SHEARED:  # which a quaternion does not hold
+            forms = {"sform": after.affine, "sform_code": self.qform_code, "qform": None, "qform_code": 0}
+            forms["affine_source"] = "sform"
         return self._replace(
             shape=(self.shape[0], *after.shape),
             ndim=3 if max(after.shape[self.ndim :], default=1) > 1 else self.ndim,
             affine=after.affine,
-            sform=moved(self.sform),
-            qform=moved(self.qform),
+            **forms,
             gradients=turned,
             metadata=_moved_hints(self.metadata, self.shape[1:], move, after.shape),
             history=(*self.history, self._remembered(step.to_json())),
@@ -392,6 +395,8 @@ def _check_shape(shape: tuple[int, ...]) -> None:
         raise GeometryError(f"shape {shape} has an axis without voxels")
 
 
+#: Degrees from which on axes are sheared.
+_SHEARED = 0.01
 #: Key-values in which NIfTI speaks of voxel axes.
 HINTS = ("nifti_dim_info", "nifti_slice_code", "nifti_slice_start", "nifti_slice_end")
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from medimg_cli.errors import FormatError, StorageError
-from medimg_cli.formats import read_header
 from medimg_cli.labels import Label, LabelTable
 from medimg_cli.listing import Listing, failed, open_named
 
@@ -131,7 +130,7 @@ def save_table(path: str, target: str, *, table: LabelTable | None = None, force
     """
     from os.path import lexists
 
-    found = read_header(path).labels if table is None else table
+    found = open_named(path).header.labels if table is None else table
     if not found:
         raise FormatError("has no label table", path=path, hint="name one with --table FILE")
     held = found.fit(LabelTable.format_of(target))

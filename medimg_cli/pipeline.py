@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from medimg_cli.batch import STREAM, Report, Task
-from medimg_cli.errors import GeometryError, UsageError
+from medimg_cli.errors import GeometryError, MedImgError, UsageError
 from medimg_cli.formats import open_backend, split_suffix
 from medimg_cli.formats.sidecars import copy_sidecar, refuse_sidecar, stale_gradients
 from medimg_cli.formats.tables import copy_table, refuse_table, stale_table
@@ -249,7 +249,12 @@ def output_path(task: Task) -> Iterator[str]:
         raise UsageError("standard output is a terminal, an image is no text", hint="redirect it: > FILE, or | COMMAND")
     with tempfile.TemporaryDirectory(prefix="medimg-") as folder:
         path = os.path.join(folder, name)
-        yield path
+        try:
+            yield path
+        except MedImgError as error:
+            if error.path == path:  # nobody knows that name
+                error.path = "standard output"
+            raise
         with open(path, "rb") as file:
             while chunk := file.read(1 << 20):
                 sys.stdout.buffer.write(chunk)

@@ -158,7 +158,7 @@ def _back(backend: Backend, wanted: Restoring, interpolation: str | None, labels
         why = f"these are labels ({labels})" if labels is not None else f"the values are not those of {wanted.history}"
         remarks.append(f"left as it is, because {why}: {_names(kept)}")
     moved = [Step.from_json(step) for step in undone]
-    remarks += _about_voxels(moved[0].grid_before, [(s.voxel_map, s.grid_after.shape) for s in moved])
+    remarks += _about_voxels(found.header, moved[0].grid_before, [(s.voxel_map, s.grid_after.shape) for s in moved])
     if any(each.name == "resample" for each in way):
         remarks.append(_about_values(interpolation, labels))
     return Change(with_header(found, header.replace(history=left)), warnings, tuple(remarks), found.header)
@@ -243,7 +243,7 @@ def _onto(backend: Backend, path: str, interpolation: str | None, labels: str | 
         how = _about_values(interpolation or "linear", labels)
         remarks = [f"not whole voxels away from the grid of {path}: {how}"]
     to_like = like.affine.inverse() @ before.affine
-    remarks += _about_voxels(like.grid, [(to_like, before.spatial_shape)])
+    remarks += _about_voxels(backend.header, like.grid, [(to_like, before.spatial_shape)])
     header = backend.header.replace(history=())
     if like.sform is not None or like.qform is not None:
         names = ("sform", "sform_code", "qform", "qform_code", "affine_source")
@@ -294,14 +294,16 @@ def _about_values(interpolation: str | None, labels: str | None) -> str:
     return f"{interpolation} interpolation" if interpolation is not None else "interpolated as before"
 
 
-def _about_voxels(target: Grid, moves: Sequence[tuple[AffineMatrix, Sequence[int]]]) -> list[str]:
+def _about_voxels(header: Header, target: Grid, moves: Sequence[tuple[AffineMatrix, Sequence[int]]]) -> list[str]:
     """Say how many voxels of a grid nothing is known of."""
+    from medimg_cli.operations.pad import filled_with
+
     known, total = _known(target, moves), 1
     for size in target.shape:
         total *= size
     if known is None or known == total:
         return []
-    return [f"{total - known:,} of {total:,} voxels had been cut off and are filled with 0"]
+    return [f"{total - known:,} of {total:,} voxels had been cut off and are {filled_with(header) or 'filled with 0'}"]
 
 
 def _known(target: Grid, moves: Sequence[tuple[AffineMatrix, Sequence[int]]]) -> int | None:

@@ -111,7 +111,15 @@ def labels(
     """
     names = None if table is None else LabelTable.read(table)
     requests = label_requests(remap=remap, keep=keep, merge=merge or (), extract=extract, table=names, embed=embed)
+    listing = {
+        "--json": json,
+        "--format": form != "table",
+        "--field": field,
+        "--components": components,
+        "--all": every,
+    }
     if requests and save is None:
+        _refuse(listing)
         pipeline = Pipeline(operations=requests, level=compression_level, strict=strict)
         return run_batch(paths, Work("medimg_cli.pipeline:process", pipeline), batch=batch, console=console)
     images = _inputs(paths, batch, changes=bool(requests), saves=save is not None)
@@ -120,6 +128,13 @@ def labels(
     number: Literal[6, 26] = 6 if neighbours == "6" else 26
     found = list_labels(images, table=names, every=every, components=components, neighbours=number)
     return _list(found, "json" if json else form, field, console)
+
+
+def _refuse(listing: Mapping[str, object]) -> None:
+    """Refuse options for a list where an image is written."""
+    given = [option for option, value in listing.items() if value]
+    if given:
+        raise UsageError(f"{given[0]} is for listing labels, and an image is written", hint="list them afterwards")
 
 
 def _inputs(paths: Sequence[str] | None, batch: BatchOptions, *, changes: bool, saves: bool) -> list[str]:

@@ -11,7 +11,7 @@ from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import view
 from medimg_cli.errors import GeometryError
 from medimg_cli.grid import Grid, parse_amounts
-from medimg_cli.operations.pad import Pad, check_mode, placed
+from medimg_cli.operations.pad import Pad, check_fill, check_mode, placed
 from medimg_cli.operations.protocol import Recipe, Rows, Step, landed
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ class CropOrPad(Recipe):
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", _three(self.shape, "shape", 1))
         check_mode(self.mode)
+        check_fill(self.value)
 
     def plan(self, header: Header) -> Step:
         """Return the step for an image with this header."""
@@ -154,6 +155,7 @@ class Place(Recipe):
         if 0 in self.steps:
             raise GeometryError(f"steps are {self.steps}, expected none to be 0")
         check_mode(self.mode)
+        check_fill(self.value)
 
     def plan(self, header: Header) -> Step:
         """Return the step for an image with this header."""

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from medimg_cli.backends import scale
 from medimg_cli.errors import GeometryError, UsageError
 from medimg_cli.labels import LabelTable
 from medimg_cli.operations.amounts import SLACK, Ends, Margins, Range, down, paired, refuse_absurd, three, times, up
 from medimg_cli.operations.crop import Crop, CropOrPad
-from medimg_cli.operations.pad import Pad, fill_number
+from medimg_cli.operations.pad import Pad, filled_with
 from medimg_cli.operations.protocol import Operation, Request, Step
 
 if TYPE_CHECKING:
@@ -344,10 +343,7 @@ class PadRequest(_Resizing):
         if self._margins is not None:
             more.append(self._margins.uneven(header.grid, up) or "")
         if self.fill is None and self.mode == "constant" and not step.idle:
-            import numpy as np
-
-            filled = scale(np.atleast_1d(fill_number(header, None)), header)[0]
-            more.append(f"filled with {filled:g}, because it cannot hold 0" if filled else "")
+            more.append(filled_with(header) or "")
         return tuple(sentence for sentence in more if sentence)
 
 
@@ -373,7 +369,7 @@ def _nonzero(source: Backend) -> Box:
 
     found = bounding_box(source)
     if found is None:
-        raise GeometryError("holds nothing but 0, so there is nothing to keep", hint="leave out --to-nonzero")
+        raise GeometryError("holds nothing but 0 and NaN, so there is nothing to keep", hint="leave out --to-nonzero")
     return tuple((span.start, span.stop) for span in found)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import gcd
+from numbers import Number
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from medimg_cli.affine import AffineMatrix
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from medimg_cli.operations.crop import Crop
     from medimg_cli.storage.stored import Layout, Region
 
-__all__ = ["MODES", "Pad", "PadBackend", "placed"]
+__all__ = ["MODES", "Pad", "PadBackend", "check_fill", "fill_number", "filled_with", "placed"]
 
 #: What padding fills with: one value, the voxel at the edge, the image mirrored with or without its edge
 #: voxel, or the image again. The names are those of ``numpy.pad``.
@@ -63,6 +64,7 @@ class Pad(Recipe):
     def __post_init__(self) -> None:
         object.__setattr__(self, "amounts", parse_amounts(self.amounts, "pad"))
         check_mode(self.mode)
+        check_fill(self.value)
         if self.value is not None and self.mode != "constant":
             raise UsageError(f"a value to fill with makes no sense with mode '{self.mode}'")
 
@@ -89,6 +91,26 @@ def check_mode(mode: str) -> None:
     """Refuse a padding mode that does not exist."""
     if mode not in MODES:
         raise UsageError(f"there is no padding mode {mode!r}", hint="one of: " + ", ".join(MODES))
+
+
+def check_fill(value: Any) -> None:
+    """Refuse what is no number to fill with.
+
+    Raises
+    ------
+    UsageError
+        If it is neither a number nor None.
+    """
+    if value is not None and (isinstance(value, bool) or not isinstance(value, Number)):
+        raise UsageError(f"the value to fill with is {str(value)[:40]!r}, expected a number")
+
+
+def filled_with(header: Header) -> str | None:
+    """Say what fills an image where nobody said with what, None where that is 0."""
+    import numpy as np
+
+    filled = scale(np.atleast_1d(fill_number(header, None)), header)[0]
+    return f"filled with {filled:g}, because it cannot hold 0" if filled else None
 
 
 def fill_number(header: Header, value: float | None) -> Any:

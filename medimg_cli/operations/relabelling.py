@@ -139,7 +139,7 @@ class RemapRequest(Request):
         """Say what becomes what."""
         assert isinstance(operation, Remap)
         shown = some([f"{_shown(old, header.labels)} -> {new}" for old, new in operation.mapping])
-        return (f"{shown}; all others stay",)
+        return (f"{shown}; all others stay", *_joined_by(header.labels, operation))
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ class MergeRequest(Request):
         for new in dict.fromkeys(value for _, value in operation.mapping):
             olds = some(_shown(old, names) for old, value in operation.mapping if value == new)
             sentences.append(f"{olds} -> {new}" + (f" ({new_names[new]})" if new in new_names else ""))
-        return tuple(sentences)
+        return (*sentences, *_joined_by(names, operation))
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +289,16 @@ class _Known:
 
     def _present(self) -> str:
         return some(str(value) for value in self.counts)
+
+
+def _joined_by(table: LabelTable | None, operation: Remap) -> tuple[str, ...]:
+    """Say which labels of a table others join, so that nobody can tell them apart any more."""
+    olds = {old for old, _ in operation.mapping}
+    joined = [new for new in dict.fromkeys(new for _, new in operation.mapping) if new not in olds]
+    known = [_shown(new, table) for new in joined if table is not None and table.get(new) is not None]
+    return (f"{some(known)} {'is' if len(known) == 1 else 'are'} there already and cannot be told apart then",) * bool(
+        known
+    )
 
 
 def _number(word: str) -> int | None:

@@ -10,7 +10,7 @@ from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import BLOCK, blocks_by_region, check_region, scale
 from medimg_cli.errors import GeometryError, UsageError
 from medimg_cli.grid import Grid
-from medimg_cli.operations.pad import fill_number
+from medimg_cli.operations.pad import check_fill, fill_number
 from medimg_cli.operations.protocol import Recipe, Step
 from medimg_cli.statistics.recognition import declared_labels
 
@@ -68,7 +68,7 @@ class Resample(Recipe):
         If spacing, size or grid make no sense.
     UnsupportedError
         When read, if the interpolation cannot hold the values: 64-bit integers beyond 2^53, floats of 128 bits, and for
-        "label" anything but integers.
+        "label" anything but whole numbers, or more than 4096 of them in a block.
 
     Examples
     --------
@@ -87,6 +87,7 @@ class Resample(Recipe):
     def __post_init__(self) -> None:
         if (self.target is None) == (self.size is None):
             raise UsageError("resampling takes either a target (spacing or grid) or a size")
+        check_fill(self.fill)
         if self.interpolation not in (None, *INTERPOLATIONS):
             hint = "one of: " + ", ".join(INTERPOLATIONS)
             raise UsageError(f"there is no interpolation {self.interpolation!r}", hint=hint)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from medimg_cli.errors import GeometryError, UsageError
 from medimg_cli.grid import Grid
 from medimg_cli.operations.amounts import refuse_absurd, three, times
+from medimg_cli.operations.pad import filled_with
 from medimg_cli.operations.protocol import Operation, Request
 from medimg_cli.operations.resample import LABEL_SAFE, Resample
 from medimg_cli.statistics.recognition import declared_labels, why_labels
@@ -107,7 +108,9 @@ class ResampleRequest(Request):
             how += ", smoothed first where resolution is lost"
         if self.interpolation is None and operation.interpolation == "nearest":
             how = "taken for a label map, so each voxel is the nearest old one (--interpolation says otherwise)"
-        return (f"{_shown(step.grid_before)} -> {_shown(step.grid_after)}: {how}",)
+        filled = filled_with(header) if self.fill is None and self.like is not None else None
+        beyond = (f"beyond the image it is {filled}",) if filled else ()
+        return (f"{_shown(step.grid_before)} -> {_shown(step.grid_after)}: {how}", *beyond)
 
 
 def interpolation_for(source: Backend, wanted: str | None) -> str:

@@ -27,6 +27,8 @@ Box = tuple[slice, ...]
 
 #: Voxels around a place that its value depends on. A B-spline depends on all, by 0.27 to the power of the distance.
 _REACH = {"nearest": 1, "linear": 1, "label": 1, "cubic": 20, "lanczos": 6}
+#: Labels in a block: each is smoothed and interpolated on its own.
+_MOST_LABELS = 4096
 #: Weight below which a voxel that is not finite leaves the interpolated one as it is.
 _WEIGHT = 1e-6
 #: Voxels: a Gaussian narrower than this changes nothing that one could see.
@@ -222,11 +224,14 @@ class Sampler:
 
     def _labels(self, part: Array) -> Array:
         """Return the labels with most weight: each, as 0 and 1, smoothed and interpolated linearly."""
-        if part.dtype.kind not in "iub":
-            raise UnsupportedError(f"labels of type {part.dtype} cannot be voted on", hint="cast them to integers")
+        if part.dtype.kind not in "iubf" or (part.dtype.kind == "f" and not (np.trunc(part) == part).all()):
+            raise UnsupportedError("only whole numbers can be voted on", hint="use nearest")
+        labels = np.unique(part)
+        if len(labels) > _MOST_LABELS:
+            raise UnsupportedError(f"{len(labels)} different values are too many to vote on", hint="use nearest")
         shape = [len(span) for span in self.spans]
         found, most = np.full(shape, self.fill, part.dtype), np.zeros(shape, np.float32)
-        for label in np.unique(part):
+        for label in labels:
             there = part == label
             near = self._around(there)
             if near is None:

@@ -124,10 +124,12 @@ def stacked(backends: Sequence[Backend], whole: Header, axis: int = 0) -> Backen
 def _common(dtypes: Sequence[str]) -> str:
     """Return the narrowest dtype that holds all values of several, one of them where possible."""
     wanted = set(dtypes)
-    for dtype in (*dtypes, *sorted(ITEMSIZE, key=lambda name: ITEMSIZE[name])):
+    usual = (name for name in ITEMSIZE if name not in ("float128", "complex256"))  # which hardly any program reads
+    for dtype in (*dtypes, *sorted(usual, key=lambda name: ITEMSIZE[name])):
         if all(can_hold(dtype, each) for each in wanted):
             return dtype
-    raise UnsupportedError(f"no type holds the values of {' and '.join(sorted(wanted))}", hint="cast them first")
+    hint = "cast one of them first: medimg convert --dtype float64, which refuses what it would change"
+    raise UnsupportedError(f"no usual type holds all values of {' and '.join(sorted(wanted))}", hint=hint)
 
 
 def _joined_axes(headers: Sequence[Header], channels: int) -> tuple[tuple[str, int], ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from medimg_cli.dtypes import is_integer
+from medimg_cli.dtypes import is_complex
 from medimg_cli.statistics.blocks import value_boxes
 from medimg_cli.statistics.counts import distinct
 
@@ -43,9 +43,10 @@ def declared_labels(header: Header) -> str | None:
 def why_labels(backend: Backend) -> str | None:
     """Tell why an image is taken for a label map, None where it is not.
 
-    A header that says so decides. Else it is unscaled integers of one channel: at most 8 different ones, or at most
-    512 that lie in patches, which means that of all pairs of neighbours along the voxel axes in which not both are
-    background (0, or the lowest number), more than half are equal. The voxels are read no further than it takes.
+    A header that says so decides. Else its values are whole numbers, in whatever type they are stored: at most 8
+    different ones, or at most 512 that lie in patches, which means that of all pairs of neighbours along the voxel axes
+    in which not both are background (0, or the lowest number), more than half are equal. Colours are no labels. The
+    voxels are read no further than it takes.
 
     Parameters
     ----------
@@ -60,29 +61,41 @@ def why_labels(backend: Backend) -> str | None:
     if declared is not None:
         return declared
     header = backend.header
-    if header.scaled or not is_integer(header.dtype) or header.channels > 1:
+    if is_complex(header.value_dtype) or "rgb" in dict(header.axes):
         return None
-    values: set[int] = set()
+    values: set[float] = set()
     alike = apart = 0
-    for _, box in value_boxes(backend, raw=True):
+    for _, box in value_boxes(backend):
+        if not _whole(box):
+            return None
         values.update(distinct(box.reshape(-1, order="A"))[0])
-        same, different = _neighbours(box[0], 0 if 0 in values else min(values))
+        same, different = _neighbours(box, 0 if 0 in values else min(values))
         alike, apart = alike + same, apart + different
         in_patches = alike > _ALIKE * (alike + apart)
         far_from_it = alike + apart > _ENOUGH and alike < _ALIKE / 2 * (alike + apart)
         if len(values) > _MOST or (len(values) > _FEW and far_from_it):
             return None
+    what = "whole numbers" if header.value_dtype.startswith("float") else "integers"
     if len(values) <= _FEW:
-        return f"it holds only {len(values)} different integers" if len(values) > 1 else "it holds only one integer"
-    return f"it holds only {len(values)} different integers, in patches" if in_patches else None
+        return f"it holds only {len(values)} different {what}" if len(values) > 1 else "it holds only one value"
+    return f"it holds only {len(values)} different {what}, in patches" if in_patches else None
 
 
-def _neighbours(box: np.ndarray[Any, Any], background: int) -> tuple[int, int]:
-    """Count pairs of neighbours that are equal, but not background, and those that differ."""
+def _whole(box: np.ndarray[Any, Any]) -> bool:
+    """Tell whether all numbers are whole."""
+    if box.dtype.kind != "f":
+        return True
+    import numpy as np
+
+    return bool((np.isfinite(box) & (np.trunc(box) == box)).all())
+
+
+def _neighbours(box: np.ndarray[Any, Any], background: float) -> tuple[int, int]:
+    """Count pairs of neighbours in space that are equal, but not background, and those that differ."""
     alike = apart = 0
-    for axis in range(3):
-        lower = box[tuple(slice(None, -1) if n == axis else slice(None) for n in range(3))]
-        upper = box[tuple(slice(1, None) if n == axis else slice(None) for n in range(3))]
+    for axis in range(1, 4):
+        lower = box[tuple(slice(None, -1) if n == axis else slice(None) for n in range(4))]
+        upper = box[tuple(slice(1, None) if n == axis else slice(None) for n in range(4))]
         same = lower == upper
         apart += same.size - int(same.sum())
         alike += int((same & (lower != background)).sum())

@@ -375,3 +375,17 @@ def test_a_stream_has_nothing_beside_it(seg: np.ndarray[Any, Any]) -> None:
     command = [sys.executable, "-m", "medimg_cli", "convert", "seg.nii.gz", "-", "--suffix", ".npy"]
     done = subprocess.run(command, capture_output=True, env=environment(), timeout=120, check=True)
     assert b"label table: dropped" in done.stderr and np.load(io.BytesIO(done.stdout)).shape == (8, 9, 10)
+
+
+def test_options_of_lists_are_refused_where_an_image_is_written(medimg: Run, seg: np.ndarray[Any, Any]) -> None:
+    for words in (["--json"], ["--components"], ["--field", "value"], ["--format", "csv"]):
+        done = medimg("labels", "--keep", "1", *words, "seg.nii.gz", "o.nii")
+        assert done.code == 2 and "is for listing labels" in done.err and not Path("o.nii").exists()
+
+
+def test_labels_that_become_one_are_told(medimg: Run, seg: np.ndarray[Any, Any]) -> None:
+    save_backend(labelled(), "named.nrrd")
+    done = medimg("labels", "--remap", "1=2", "named.nrrd", "o.nrrd")
+    assert done.code == 0 and "there already and cannot be told apart" in done.err
+    swapped = medimg("labels", "--remap", "1=2,2=1", "named.nrrd", "p.nrrd")
+    assert swapped.code == 0 and "told apart" not in swapped.err

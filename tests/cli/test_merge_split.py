@@ -299,3 +299,30 @@ def test_wrong_usage(medimg: Run, words: str) -> None:
     done = medimg("merge", *words.split(), "dwi.nii.gz", "dwi.nii.gz", "out.nii")
     assert done.code == 2 and done.err.startswith("medimg: --") and done.err.count("\n") == 1
     assert medimg("split", "--every", "0", "dwi.nii.gz", "p.nii").code == 2
+
+
+def test_types_that_hardly_anybody_reads_are_not_made(medimg: Run) -> None:
+    nib.save(nib.Nifti1Image(np.full((7, 6, 5), 3), STRAIGHT, dtype="int64"), "a.nii")
+    save("b.nii", dtype="float32")
+    done = medimg("merge", "a.nii", "b.nii", "out.nii")
+    assert done.code == 2 and "no usual type holds all values" in done.err and not Path("out.nii").exists()
+    assert medimg("convert", "--dtype", "float64", "a.nii", "c.nii").code == 0
+    assert medimg("merge", "c.nii", "b.nii", "out.nii").code == 0
+    assert nib.load("out.nii").get_data_dtype() == np.float64
+
+
+def test_axes_that_are_not_named_are_not_flattened(medimg: Run) -> None:
+    nib.save(nib.Nifti1Image(np.zeros((3, 4, 5, 2, 3), "uint8"), STRAIGHT), "many.nii")
+    assert [kind for kind, _ in open_backend("many.nii").header.axes] == ["channel", "channel"]
+    for words in (
+        ("merge", "--axis", "time", "many.nii", "many.nii", "out.nii"),
+        ("split", "--axis", "time", "many.nii", "out.nii"),
+    ):
+        done = medimg(*words)
+        assert done.code == 2 and "none of which is time" in done.err
+
+
+def test_a_failed_split_leaves_no_folder(medimg: Run) -> None:
+    Path("out").mkdir()
+    assert medimg("split", "dwi.nii.gz", "out/{}/x.foo").code == 2
+    assert list(Path("out").iterdir()) == []

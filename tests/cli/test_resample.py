@@ -125,3 +125,26 @@ def test_what_was_resampled_can_be_undone(medimg: Run) -> None:
     back = LabelMap("fine.nii.gz").apply_inverse_transform()
     assert back.grid.same_as(LabelMap("seg.nii.gz").grid, 1e-6)
     assert np.array_equal(back.numpy(), LabelMap("seg.nii.gz").numpy())
+
+
+def test_onto_a_sheared_grid_from_a_qform_alone(medimg: Run) -> None:
+    """A quaternion holds no shear: the sform takes it, and the history stays true."""
+    turn = nib.quaternions.quat2mat([0.9, 0.1, 0.2, 0.3])
+    image = nib.Nifti1Image(np.ones((9, 9, 9), "float32"), None)
+    image.set_qform(np.vstack([np.c_[turn * [2, 2, 3], [5, 6, 7]], [0, 0, 0, 1]]), 1)
+    nib.save(image, "qonly.nii")
+    sheared = np.array([[1.5, 0.4, 0, 5], [0, 1.5, 0.2, 6], [0, 0, 2, 7], [0, 0, 0, 1]])
+    nib.save(nib.Nifti1Image(np.zeros((8, 8, 8), "uint8"), sheared), "like.nii")
+    assert medimg("resample", "--like", "like.nii", "qonly.nii", "out.nii").code == 0
+    found = nib.load("out.nii")
+    assert np.allclose(found.affine, sheared, atol=1e-5)
+    assert (int(found.header["sform_code"]), int(found.header["qform_code"])) == (1, 0)
+    assert medimg("undo", "out.nii", "back.nii").code == 0
+    back = nib.load("back.nii")
+    assert np.allclose(back.affine, nib.load("qonly.nii").affine, atol=1e-5)
+    assert (int(back.header["sform_code"]), int(back.header["qform_code"])) == (0, 1)
+
+
+def test_standard_output_has_its_own_name_in_errors(medimg: Run) -> None:
+    done = medimg("resample", "--spacing", "3", "scan.nii.gz", "-", "--suffix", ".foo")
+    assert done.code == 2 and "medimg-" not in done.err and len(done.err.splitlines()) == 1

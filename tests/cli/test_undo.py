@@ -181,3 +181,29 @@ def test_what_makes_no_sense_is_one_line(medimg: Run, words: tuple[str, ...], me
     done = medimg("undo", *words, "out.nii.gz")
     assert done.code == 2 and message in done.err and len(done.err.splitlines()) == 1
     assert not Path("out.nii.gz").exists()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_segmentations_of_any_type_stay_segmentations(medimg: Run, dtype: str) -> None:
+    """Networks save floats; what is whole numbers only is never mixed."""
+    assert medimg("resample", "--spacing", "1.3", "seg.nii.gz", "net.nii.gz").code == 0
+    net = nib.load("net.nii.gz")
+    nib.save(nib.Nifti1Image(np.asarray(net.dataobj).astype(dtype), net.affine), "found.nii.gz")
+    done = medimg("undo", "--history", "net.nii.gz", "found.nii.gz", "back.nii.gz")
+    assert done.code == 0 and "taken for a label map" in done.err
+    assert set(LabelMap("back.nii.gz").count()) == {0, 4, 9}
+    several = np.stack([np.asarray(net.dataobj)] * 2, -1)
+    nib.save(nib.Nifti1Image(several, net.affine), "two.nii.gz")
+    assert medimg("undo", "--like", "seg.nii.gz", "two.nii.gz", "both.nii.gz").code == 0
+    assert set(LabelMap("both.nii.gz").count()) == {0, 4, 9}
+
+
+def test_what_fills_where_0_cannot_be_stored(medimg: Run) -> None:
+    image = nib.Nifti1Image(np.full((6, 6, 6), 5, "uint8"), AFFINE)
+    image.header.set_slope_inter(1, 10)
+    nib.save(image, "off.nii")
+    assert medimg("crop", "--by", "1", "off.nii", "part.nii").code == 0
+    done = medimg("undo", "part.nii", "back.nii")
+    assert done.code == 0 and "152 of 216 voxels had been cut off and are filled with 10, because it cannot" in done.err
+    done = medimg("resample", "--like", "scan.nii.gz", "off.nii", "there.nii")
+    assert done.code == 0 and "beyond the image it is filled with 10" in done.err

@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 from medimg_cli import LabelMap, ScalarImage
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import ArrayBackend
-from medimg_cli.errors import GeometryError, UsageError
+from medimg_cli.errors import GeometryError, UnsupportedError, UsageError
 from medimg_cli.formats import open_backend
 from medimg_cli.grid import Grid
 from medimg_cli.header import Header
 from medimg_cli.labels import LabelTable
 from medimg_cli.operations import apply
 from medimg_cli.operations.amounts import three
+from medimg_cli.operations.pad import Pad
 from medimg_cli.operations.resample import Resample
 from medimg_cli.operations.resampling import ResampleRequest, misses
 from medimg_cli.operations.sampling import Sampler
@@ -105,14 +106,16 @@ def test_what_misses_is_all_fill(source: AffineMatrix, target: AffineMatrix, shi
         (blobs((20, 18, 16), 1), "only 4 different integers"),
         (blobs((20, 18, 16), 1, 12) * 3, "in patches"),
         (np.random.default_rng(0).integers(0, 2, (9, 8, 7)).astype("int16"), "only 2 different integers"),
-        (np.zeros((3, 4, 5), "int32"), "only one integer"),
+        (np.zeros((3, 4, 5), "int32"), "only one value"),
         (blobs((20, 18, 16), 1).astype(bool), "mask of bool"),
-        (blobs((20, 18, 16), 1).astype("float32"), None),
+        (blobs((20, 18, 16), 1).astype("float32"), "only 4 different whole numbers"),
+        (blobs((20, 18, 16), 1) * 0.5, None),
+        (np.where(blobs((20, 18, 16), 1), np.nan, 1.0), None),
         (np.random.default_rng(0).integers(0, 256, (20, 18, 16)).astype("uint8"), None),
         (np.random.default_rng(0).integers(0, 9, (20, 18, 16)).astype("uint8"), None),
         (np.arange(20 * 18 * 16, dtype="int16").reshape(20, 18, 16), None),
     ],
-    ids=["few", "patches", "mask", "constant", "bool", "floats", "noise", "coarse noise", "many"],
+    ids=["few", "patches", "mask", "constant", "bool", "floats", "halves", "nan", "noise", "coarse noise", "many"],
 )
 def test_label_maps_are_recognised(array: Any, reason: str | None) -> None:
     found = why_labels(image(array))
@@ -124,8 +127,10 @@ def test_headers_decide_before_voxels() -> None:
     assert why_labels(image(noise, intent="label")) == "its header says so"
     assert why_labels(image(noise, labels=LabelTable({1: "one"}))) == "it has a label table"
     assert why_labels(image(blobs((9, 8, 7), 1), slope=0.5, inter=0.0)) is None
-    series = np.stack([blobs((9, 8, 7), 1)] * 2)
-    assert why_labels(ArrayBackend(series, Header(shape=series.shape, dtype="uint8", affine=OBLIQUE))) is None
+    series = np.stack([blobs((9, 8, 7), 1)] * 3)
+    header = Header(shape=series.shape, dtype="uint8", affine=OBLIQUE)
+    assert "only 4 different integers" in str(why_labels(ArrayBackend(series, header)))
+    assert why_labels(ArrayBackend(series, header.replace(axes=(("rgb", 3),)))) is None
 
 
 def test_the_image_that_comes_with_medimg_is_no_label_map() -> None:
@@ -169,10 +174,60 @@ def test_votes_are_counted_over_what_a_large_voxel_covers() -> None:
     assert read(apply(Resample(nearest, interpolation="nearest"), source)).all()
 
 
-def test_any_integers_can_vote() -> None:
-    array = blobs((12, 11, 10), 4).astype("int64") * (2**60)
+@pytest.mark.parametrize("dtype", ["bool", "int64", "float32"])
+def test_any_whole_numbers_can_vote(dtype: str) -> None:
+    array = (blobs((12, 11, 10), 4).astype("int64") * 2**60).astype(dtype)
     found = np.unique(read(apply(Resample(0.7, interpolation="label"), image(array, AffineMatrix()))))
     assert set(found.tolist()) <= set(np.unique(array).tolist()) and len(found) > 1
+
+
+@pytest.mark.parametrize("array", [np.full((5, 4, 3), 0.5), np.arange(20 * 20 * 20.0).reshape(20, 20, 20)])
+def test_other_numbers_cannot(array: Any) -> None:
+    with pytest.raises(UnsupportedError, match="vote on|voted on"):
+        read(apply(Resample(0.7, interpolation="label"), image(array, AffineMatrix())))
+
+
+def test_an_oblique_grid_in_parts_is_the_whole() -> None:
+    """Ties fall the same way in every part."""
+    array = np.random.default_rng(0).integers(0, 1000, (40, 30, 20)).astype("int16")
+    grid = Grid((20, 20, 20), AffineMatrix([[1, 0.5, 0, 2], [0.5, 1, 0, 1], [0, 0, 0.5, 0.25]]))
+    found = apply(Resample(grid, interpolation="nearest"), image(array, AffineMatrix()))
+    everything = read(found)
+    for part in (
+        (range(1), range(3, 17, 2), range(19, 4, -1), range(7, 13)),
+        (range(1), range(20), range(20), range(9)),
+    ):
+        assert np.array_equal(found.read(part), everything[np.ix_(*part)])
+
+
+def test_lanczos_keeps_a_constant_on_any_grid() -> None:
+    source = image(np.full((20, 20, 20), 1000.0, "float32"), AffineMatrix())
+    grid = Grid((9, 9, 9), AffineMatrix([[1, 0.3, 0, 4], [-0.3, 1, 0, 7], [0, 0.2, 1.1, 3]]))
+    assert np.allclose(read(apply(Resample(grid, interpolation="lanczos"), source)), 1000, rtol=1e-5)
+
+
+def test_all_interpolations_see_the_same_border() -> None:
+    ramp = (100.0 * np.arange(40)[:, None, None] * np.ones((1, 20, 20))).astype("float32")
+    source = image(ramp, AffineMatrix())
+    first = [
+        read(apply(Resample(2.5, interpolation=each), source))[0, 0, 4, 4] for each in ("linear", "cubic", "lanczos")
+    ]
+    assert max(first) - min(first) < 5
+
+
+def test_the_spacing_that_is_there_changes_nothing() -> None:
+    turn = AffineMatrix([[0.96, -0.28, 0, 1.1], [0.28, 0.96, 0, 2.2], [0, 0, 2, 3.3]])
+    source = image(np.random.default_rng(0).normal(size=(7, 6, 5)), turn)
+    assert apply(ResampleRequest("1,1,2"), source) is source
+    barely = Resample(1.01, interpolation="linear").prepare(source)
+    assert not barely.smooths(barely.plan(image(np.ones((7, 6, 5)), AffineMatrix()).header).voxel_map)
+
+
+@pytest.mark.parametrize("fill", ["abc", (1, 2), True, {}])
+def test_fills_are_numbers(fill: Any) -> None:
+    for make in (lambda: Resample(1, fill=fill), lambda: Pad(1, value=fill)):
+        with pytest.raises(UsageError, match="expected a number"):
+            make()
 
 
 @settings(deadline=None, max_examples=30)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from medimg_cli.errors import FormatError, StorageError
 from medimg_cli.labels import Label, LabelTable
 from medimg_cli.listing import Listing, failed, open_named
+from medimg_cli.statistics.recognition import declared_labels
 
 if TYPE_CHECKING:
     from medimg_cli.backends import Backend
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["KEYS", "SCHEMA", "list_labels", "save_table"]
 
 SCHEMA = "medimg.labels/1"
+
+#: Different values that label maps rarely have more of.
+_MANY = 512
 
 KEYS = (
     *("schema", "path", "channel", "value", "name", "color", "voxels", "volume_mm3", "centroid_mm"),
@@ -64,9 +68,17 @@ def list_labels(
             records = [_record(path, each, backend, names) for each in facts if every or each.value]
             if every:
                 records += _absent(path, facts, names, components=components)
-            yield Listing(path, tuple(records), backend.header.warnings)
+            yield Listing(path, tuple(records), (*backend.header.warnings, *_doubts(backend, facts)))
         except Exception as error:
             yield failed(SCHEMA, path, error)
+
+
+def _doubts(backend: Backend, facts: tuple[LabelFacts, ...]) -> tuple[str, ...]:
+    """Say so where numbers are hardly labels."""
+    values = len({each.value for each in facts})
+    if values <= _MANY or declared_labels(backend.header) is not None:
+        return ()
+    return (f"it holds {values} different values, and nothing says that they are labels",)
 
 
 def _record(path: str, facts: LabelFacts, backend: Backend, names: LabelTable) -> dict[str, Any]:

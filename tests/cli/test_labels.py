@@ -389,3 +389,10 @@ def test_labels_that_become_one_are_told(medimg: Run, seg: np.ndarray[Any, Any])
     assert done.code == 0 and "there already and cannot be told apart" in done.err
     swapped = medimg("labels", "--remap", "1=2,2=1", "named.nrrd", "p.nrrd")
     assert swapped.code == 0 and "told apart" not in swapped.err
+
+
+def test_intensities_are_doubted(medimg: Run, seg: np.ndarray[Any, Any]) -> None:
+    array = np.arange(6 * 10 * 12, dtype="int16").reshape(1, 6, 10, 12)
+    save_backend(ArrayBackend(array, Header(shape=array.shape, dtype="int16", affine=AFFINES["oblique"])), "scan.nii")
+    done = medimg("labels", "scan.nii")
+    assert done.code == 0 and "it holds 720 different values, and nothing says that they are labels" in done.err

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -564,11 +565,12 @@ class _Pool:
         from concurrent.futures.process import BrokenProcessPool
 
         futures = {}
-        for task in tasks:
-            try:
-                futures[self._executor.submit(_attempt_in_worker, task, work, threads)] = task
-            except BrokenProcessPool:
-                lost.append(task)
+        with _signals_held():  # a worker of which nobody knows yet could not be ended
+            for task in tasks:
+                try:
+                    futures[self._executor.submit(_attempt_in_worker, task, work, threads)] = task
+                except BrokenProcessPool:
+                    lost.append(task)
         for future in as_completed(futures):
             try:
                 yield future.result()
@@ -634,6 +636,27 @@ def _attempt_in_worker(task: Task, work: Work, threads: int) -> Outcome:
     except SystemExit as stop:
         os._exit(stop.code if isinstance(stop.code, int) else 1)
     return outcome
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let SIGINT and SIGTERM wait until the body has ended."""
+    import signal
+
+    came: list[int] = []
+    before = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, lambda number, frame: came.append(number))
+    except ValueError:
+        pass  # not the main thread: signals do not come here
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def _start_worker() -> None:

@@ -99,7 +99,8 @@ class Operated(Voxels):
         size : int or 3 ints, optional
             Instead of a spacing: voxels along i, j, k over the same field of view.
         interpolation : str, optional
-            "linear", "nearest", "cubic", "lanczos"; left out: linear, nearest for labels.
+            "linear", "nearest", "cubic", "lanczos", or for labels "label" (they vote); left out: linear, nearest for
+            labels.
         **options
             See :class:`~medimg_cli.operations.resample.Resample`.
 

@@ -680,3 +680,31 @@ def test_workers_end_when_their_parent_was_killed(slow: Source, folder: Path) ->
     process.kill()
     assert end(process).seconds < 30
     assert all(name.endswith(".nii") for name in state(folder))
+
+
+@pytest.mark.parametrize("delay", [0.12, 0.15, 0.18, 0.22, 0.26])
+@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGTERM], ids=lambda kill: kill.name)
+def test_workers_that_have_just_been_asked_for_end_without_a_word(
+    tmp_path: Path, kill: signal.Signals, delay: float
+) -> None:
+    for name in "abc":
+        nibabel.save(nibabel.Nifti1Image(np.ones((40, 40, 40), "int16"), np.eye(4)), tmp_path / f"{name}.nii")
+    words = [
+        "crop",
+        "--by",
+        "1",
+        *(str(tmp_path / f"{name}.nii") for name in "abc"),
+        "--output-dir",
+        str(tmp_path / "o"),
+    ]
+    process = subprocess.Popen(
+        [*proving.MEDIMG, *words, "--jobs", "2"],
+        stderr=subprocess.PIPE,
+        env=proving.environment(),
+        start_new_session=True,
+    )
+    time.sleep(delay)
+    process.send_signal(kill)
+    _, err = process.communicate(timeout=SECONDS)
+    assert process.returncode in (0, KILLS[kill], -kill), err  # -kill: before Python was there
+    assert b"semaphore" not in err.lower() and b"forkserver" not in err and b"FileNotFoundError" not in err

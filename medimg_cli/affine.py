@@ -278,6 +278,17 @@ class AffineMatrix:
         return degrees(asin(min(cosine, 1.0)))
 
     @property
+    def is_sheared(self) -> bool:
+        """Whether the voxel axes are farther from right angles than rounding: a quaternion does not hold that.
+
+        Examples
+        --------
+        >>> AffineMatrix().is_sheared, AffineMatrix([[1, 0.1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]).is_sheared
+        (False, True)
+        """
+        return self.shear_deg > 0.01
+
+    @property
     def obliquity_deg(self) -> float:
         """Largest angle between a voxel axis and the world axis nearest to it, in degrees.
 

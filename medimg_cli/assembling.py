@@ -14,10 +14,10 @@ from medimg_cli.backends import decode, view, with_header
 from medimg_cli.batch import STREAM, Report, Task
 from medimg_cli.errors import GeometryError, StorageError, UsageError
 from medimg_cli.formats import split_suffix
-from medimg_cli.formats.sidecars import sidecar_paths
+from medimg_cli.formats.sidecars import read_facts
 from medimg_cli.grid import Grid
 from medimg_cli.header import HINTS, Gradients, Header
-from medimg_cli.pipeline import Change, open_input, rewrite, write_change
+from medimg_cli.pipeline import Change, Saving, open_input, rewrite, write_change
 from medimg_cli.sources.several import check_grids, joined_gradients, stacked
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _axis(word: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Merging:
+class Merging(Saving):
     """How images become one.
 
     Parameters
@@ -64,10 +64,8 @@ class Merging:
         Seconds between two steps of time.
     tolerance : float
         Millimetres by which a grid may lie beside where it should.
-    level : int, optional
-        Compression level of the output.
-    strict : bool
-        Whether a loss is an error.
+    level, strict
+        As `Saving`.
 
     Raises
     ------
@@ -78,8 +76,6 @@ class Merging:
     axis: str | None = None
     tr: float | None = None
     tolerance: float = 0.01
-    level: int | None = None
-    strict: bool = False
 
     def __post_init__(self) -> None:
         if self.axis is not None:
@@ -114,7 +110,7 @@ def merge(task: Task, wanted: Merging, *, threads: int) -> Report:
         found = merged([first, *others], names, wanted)
         return found._replace(remarks=(*found.remarks, *_about_sidecars(task)))
 
-    return rewrite(task, changed, level=wanted.level, strict=wanted.strict, threads=threads)
+    return rewrite(task, changed, wanted, threads=threads)
 
 
 def merged(backends: Sequence[Backend], names: Sequence[str], wanted: Merging) -> Change:
@@ -402,16 +398,7 @@ def _differing(headers: Sequence[Header]) -> list[str]:
 
 def _about_sidecars(task: Task) -> list[str]:
     """Say where the JSON sidecars of inputs differ; that of the first travels."""
-    import json
-
-    facts: list[dict[str, Any]] = []
-    for path in task.inputs:
-        try:
-            with open(sidecar_paths(path)["json"], "rb") as file:
-                content = json.load(file)
-        except (OSError, ValueError, RecursionError):
-            content = None
-        facts.append(content if isinstance(content, dict) else {})
+    facts = [read_facts(path) for path in task.inputs]
     keys = sorted({key for each in facts for key in each})
     found = [key for key in keys if any(each.get(key) != facts[0].get(key) for each in facts)]
     if not facts[0] or not found or task.output == STREAM:
@@ -427,7 +414,7 @@ def _written(axes: Sequence[tuple[str, int]]) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Splitting:
+class Splitting(Saving):
     """How an image becomes several.
 
     Parameters
@@ -437,10 +424,8 @@ class Splitting:
         the letter. Default: the one that the image has beside the axes of the body.
     every : int
         Steps in each part; the last may have fewer.
-    level : int, optional
-        Compression level of the outputs.
-    strict : bool
-        Whether a loss is an error.
+    level, strict
+        As `Saving`.
 
     Raises
     ------
@@ -450,8 +435,6 @@ class Splitting:
 
     axis: str | None = None
     every: int = 1
-    level: int | None = None
-    strict: bool = False
 
     def __post_init__(self) -> None:
         if self.axis is not None:
@@ -494,9 +477,7 @@ def split(task: Task, wanted: Splitting, *, threads: int) -> Report:
     for n in sorted(range(len(found)), key=lambda n: os.path.realpath(names[n]) == os.path.realpath(task.input)):
         one, change = replace(task, output=names[n]), Change(found[n])
         with _folder(os.path.dirname(names[n]) if "{}" in os.path.dirname(task.output) else ""):
-            reports[n] = write_change(
-                one, backend.header, change, level=wanted.level, strict=wanted.strict, threads=threads
-            )
+            reports[n] = write_change(one, backend.header, change, wanted, threads=threads)
     losses = {loss.note: loss for report in reports.values() for loss in report.losses}
     return Report(
         losses=tuple(losses.values()),

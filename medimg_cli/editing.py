@@ -16,10 +16,10 @@ from medimg_cli.errors import FormatError, GeometryError, StorageError, UsageErr
 from medimg_cli.formats import open_backend
 from medimg_cli.formats.nifti_fields import INTENTS
 from medimg_cli.formats.nrrd_axes import LENGTHS
-from medimg_cli.formats.sidecars import parse_gradients, sidecar_paths
+from medimg_cli.formats.sidecars import parse_gradients, read_facts, sidecar_paths
 from medimg_cli.header import Header
 from medimg_cli.orientation import parse_codes
-from medimg_cli.pipeline import Change, rewrite
+from medimg_cli.pipeline import Change, Saving, rewrite
 from medimg_cli.sources.placing import with_affine
 
 if TYPE_CHECKING:
@@ -379,15 +379,14 @@ def _with_reference(header: Header, reference: Header, path: str) -> Header:
         return after
     if reference.sform_code is None and reference.qform_code is None:
         return after
-    names = ("sform", "sform_code", "qform", "qform_code", "affine_source")
-    return after.replace(**{name: getattr(reference, name) for name in names})
+    return after.with_forms_of(reference)
 
 
 def _with_form(header: Header, form: Literal["sform", "qform"], affine: AffineMatrix) -> Header:
     """Return a header one form of which is replaced; the sform counts where its code is above 0."""
     if getattr(header, f"{form}_code") is None:
         raise GeometryError(f"the file has no {form}: it is no NIfTI", hint="leave out --form")
-    if form == "qform" and affine.shear_deg > 0.01:
+    if form == "qform" and affine.is_sheared:
         raise GeometryError(f"a qform holds no shear, and this is {affine.shear_deg:.3g} degrees", hint="--form sform")
     changes: dict[str, Any] = {form: affine, f"{form}_code": getattr(header, f"{form}_code") or 2}
     return _used(header.replace(**changes))
@@ -521,21 +520,17 @@ def _shown(value: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Editing:
+class Editing(Saving):
     """What is done to each image of a batch.
 
     Parameters
     ----------
     wanted : EditRequest
-    level : int, optional
-        Compression level of the output.
-    strict : bool
-        Whether a loss is an error.
+    level, strict
+        As `Saving`.
     """
 
     wanted: EditRequest
-    level: int | None = None
-    strict: bool = False
 
 
 def process(task: Task, editing: Editing, *, threads: int) -> Report:
@@ -555,25 +550,19 @@ def process(task: Task, editing: Editing, *, threads: int) -> Report:
         followed = after.replace(history=backend.header.history)
         return Change(with_header(backend, after), warnings, sentences, followed)
 
-    return rewrite(task, change, level=editing.level, strict=editing.strict, threads=threads)
+    return rewrite(task, change, editing, threads=threads)
 
 
 def _contradictions(task: Task, header: Header, wanted: EditRequest) -> Iterator[str]:
     """Say so where the JSON file that travels along says another repetition time."""
-    import json
-
     stated = header.metadata.get("RepetitionTime")
     if wanted.tr is not None and "RepetitionTime" not in wanted.keys and _other_time(stated, header):
         yield f"the key-value RepetitionTime is still {stated}; --set RepetitionTime={wanted.tr:g} changes it"
-    path = sidecar_paths(task.input)["json"] if task.input != STREAM else ""
-    if not path or (wanted.tr is None and wanted.scales[1] is None) or not os.path.isfile(path):
+    if task.input == STREAM or (wanted.tr is None and wanted.scales[1] is None):
         return
-    try:
-        stated = json.loads(" ".join(_lines(path))).get("RepetitionTime")
-    except (ValueError, AttributeError, RecursionError):
-        return
+    stated = read_facts(task.input).get("RepetitionTime")
     if _other_time(stated, header):
-        yield f"RepetitionTime in {os.path.basename(path)} is still {stated} s"
+        yield f"RepetitionTime in {os.path.basename(sidecar_paths(task.input)['json'])} is still {stated} s"
 
 
 def _other_time(stated: Any, header: Header) -> bool:

@@ -16,7 +16,7 @@ from medimg_cli import orientation
 from medimg_cli.affine import AffineMatrix, corner_shift
 from medimg_cli.errors import GeometryError
 
-__all__ = ["Grid", "RegionError", "axes_map", "parse_amounts", "region_map", "to_ranges"]
+__all__ = ["Grid", "RegionError", "axes_map", "parse_amounts", "region_map", "to_ranges", "way_to"]
 
 Shape = tuple[int, int, int]
 Vector = tuple[float, float, float]
@@ -423,6 +423,14 @@ class Grid:
 
     def __repr__(self) -> str:
         return f"Grid(shape={self._shape}, affine={self._affine!r})"
+
+
+def way_to(grid: Grid, other: Grid, like: str, tolerance: float = 1e-3) -> str:
+    """Say how an image gets to another grid; ``like`` is what follows ``medimg resample --like``."""
+    codes = grid.turned_to(other, tolerance)
+    if codes is not None:
+        return f"it is the same grid, stored the other way: medimg reorient --to {codes}"
+    return f"resample it first: medimg resample --like {like}"
 
 
 def to_ranges(index: Any, shape: Sequence[int]) -> Ranges:

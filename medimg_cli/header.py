@@ -304,6 +304,11 @@ class Header(_Fields):
             kept = self._replace(intent=None, intent_params=(), intent_name="")
         return kept._replace(shape=(count, *self.shape[1:]), axes=axes, gradients=gradients, time_spacing=spacing)
 
+    def with_forms_of(self, other: Header) -> Header:
+        """Return the header with both NIfTI forms of another one, their codes, and which of them is in use."""
+        names = ("sform", "sform_code", "qform", "qform_code", "affine_source")
+        return self._replace(**{name: getattr(other, name) for name in names})
+
     def follow(self, step: GridStep) -> Header:
         """Return the header after an operation that moved voxels.
 
@@ -323,7 +328,7 @@ class Header(_Fields):
             return after.affine if form == self.affine else form and form @ move
 
         forms: dict[str, Any] = {"sform": moved(self.sform), "qform": moved(self.qform)}
-        if self.affine_source == "qform" and after.affine.shear_deg > _SHEARED:  # which a quaternion does not hold
+        if self.affine_source == "qform" and after.affine.is_sheared:  # which a quaternion does not hold
             forms = {"sform": after.affine, "sform_code": self.qform_code, "qform": None, "qform_code": 0}
             forms["affine_source"] = "sform"
         return self._replace(
@@ -395,8 +400,6 @@ def _check_shape(shape: tuple[int, ...]) -> None:
         raise GeometryError(f"shape {shape} has an axis without voxels")
 
 
-#: Degrees from which on axes are sheared.
-_SHEARED = 0.01
 #: Key-values in which NIfTI speaks of voxel axes.
 HINTS = ("nifti_dim_info", "nifti_slice_code", "nifti_slice_start", "nifti_slice_end")
 

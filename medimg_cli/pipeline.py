@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Change",
     "Pipeline",
+    "Saving",
     "cast_requests",
     "choose_form",
     "open_input",
@@ -36,25 +37,39 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pipeline:
-    """What to do with each image of a batch; frozen and picklable, so that other processes can do it.
+class Saving:
+    """How each image of a batch is written; what is done to it beforehand is up to those that inherit.
+
+    Frozen and picklable, so that other processes can do it.
 
     Parameters
     ----------
-    operations : tuple of Operation
-        Applied in order, lazily.
-    form : str, optional
-        "sform" or "qform": the affine that counts, whatever the codes say.
     level : int, optional
         Compression level of the output.
     strict : bool
         Whether a loss is an error.
     """
 
-    operations: tuple[Request, ...] = ()
-    form: Literal["sform", "qform"] | None = None
     level: int | None = None
     strict: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline(Saving):
+    """What to do with each image of a batch.
+
+    Parameters
+    ----------
+    operations : tuple of Request
+        Operations, or words that become one; applied in order, lazily.
+    form : str, optional
+        "sform" or "qform": the affine that counts, whatever the codes say.
+    level, strict
+        As `Saving`.
+    """
+
+    operations: tuple[Request, ...] = ()
+    form: Literal["sform", "qform"] | None = None
 
 
 def cast_requests(
@@ -138,12 +153,10 @@ def process(task: Task, pipeline: Pipeline, *, threads: int) -> Report:
             backend = perform(operation, backend)
         return Change(backend, remarks=remarks)
 
-    return rewrite(task, changed, level=pipeline.level, strict=pipeline.strict, threads=threads)
+    return rewrite(task, changed, pipeline, threads=threads)
 
 
-def rewrite(
-    task: Task, change: Callable[[Backend], Change], *, level: int | None, strict: bool, threads: int
-) -> Report:
+def rewrite(task: Task, change: Callable[[Backend], Change], saving: Saving, *, threads: int) -> Report:
     """Read one image, change it, and write it with all that travels beside it.
 
     Parameters
@@ -152,10 +165,7 @@ def rewrite(
         Input and output; ``-`` is standard input or output.
     change : callable
         Backend -> Change; nothing has been written when it is called.
-    level : int or None
-        Compression level of the output.
-    strict : bool
-        Whether a loss is an error.
+    saving : Saving
     threads : int
         Threads for compression.
 
@@ -166,12 +176,10 @@ def rewrite(
         the output's name that was not there before.
     """
     backend = open_input(task)
-    return write_change(task, backend.header, change(backend), level=level, strict=strict, threads=threads)
+    return write_change(task, backend.header, change(backend), saving, threads=threads)
 
 
-def write_change(
-    task: Task, before: Header, changed: Change, *, level: int | None, strict: bool, threads: int
-) -> Report:
+def write_change(task: Task, before: Header, changed: Change, saving: Saving, *, threads: int) -> Report:
     """Write a changed image with all that travels beside it.
 
     Parameters
@@ -181,7 +189,7 @@ def write_change(
     before : Header
         Of the input.
     changed : Change
-    level, strict, threads
+    saving, threads
         As for `rewrite`.
 
     Raises
@@ -199,9 +207,9 @@ def write_change(
         losses = save_backend(
             changed.backend,
             path,
-            level=level,
+            level=saving.level,
             force=task.force,
-            strict=strict,
+            strict=saving.strict,
             threads=threads,
             carried=before,
             alone=task.output == STREAM,

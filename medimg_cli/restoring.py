@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from medimg_cli.errors import CastError, FormatError, GeometryError, UsageError
 from medimg_cli.formats import open_backend
-from medimg_cli.pipeline import Change, rewrite
+from medimg_cli.pipeline import Change, Saving, rewrite
 
 if TYPE_CHECKING:
     from medimg_cli.affine import AffineMatrix
@@ -35,7 +35,7 @@ _MOST = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Restoring:
+class Restoring(Saving):
     """What ``medimg undo`` is asked for; frozen and picklable.
 
     Parameters
@@ -49,10 +49,8 @@ class Restoring:
     interpolation : str, optional
         How values between voxels are found, one of `operations.resample.INTERPOLATIONS`; left out: "nearest" for what
         is taken for a label map, else what the history says, and "linear" with ``like``.
-    level : int, optional
-        Compression level of the output.
-    strict : bool
-        Whether a loss is an error.
+    level, strict
+        As `Saving`.
 
     Raises
     ------
@@ -64,8 +62,6 @@ class Restoring:
     history: str | None = None
     steps: int | None = None
     interpolation: str | None = None
-    level: int | None = None
-    strict: bool = False
 
     def __post_init__(self) -> None:
         if self.like is not None and (self.history is not None or self.steps is not None):
@@ -83,8 +79,7 @@ def undo(task: Task, wanted: Restoring, *, threads: int) -> Report:
     MedImgError
         As `restored` and `pipeline.rewrite`.
     """
-    change = partial(restored, wanted=wanted)
-    return rewrite(task, change, level=wanted.level, strict=wanted.strict, threads=threads)
+    return rewrite(task, partial(restored, wanted=wanted), wanted, threads=threads)
 
 
 def restored(backend: Backend, wanted: Restoring) -> Change:
@@ -223,16 +218,13 @@ def _onto(backend: Backend, path: str, interpolation: str | None, labels: str | 
     from medimg_cli.backends import with_header
     from medimg_cli.operations.protocol import apply
     from medimg_cli.operations.resample import Resample
-    from medimg_cli.operations.resampling import misses
+    from medimg_cli.operations.resampling import refuse_apart
 
     before, like = backend.header, open_backend(path).header
     for grid, owner in ((before.grid, None), (like.grid, path)):
         if grid.affine.is_singular:
             raise GeometryError("its voxel axes lie in one plane", path=owner, hint="there is no way between the grids")
-    apart = misses(before.grid, like.grid)
-    if apart is not None:
-        hint = "the two do not lie in one space; see 'medimg info' of both"
-        raise GeometryError(f"nothing of it lies on the grid of {path}: {apart}", hint=hint)
+    refuse_apart(before.grid, like.grid, path)
     whole = _whole_voxels(before.grid, like.grid)
     if whole is not None:
         for operation in whole:
@@ -246,8 +238,7 @@ def _onto(backend: Backend, path: str, interpolation: str | None, labels: str | 
     remarks += _about_voxels(backend.header, like.grid, [(to_like, before.spatial_shape)])
     header = backend.header.replace(history=())
     if like.sform is not None or like.qform is not None:
-        names = ("sform", "sform_code", "qform", "qform_code", "affine_source")
-        header = header.replace(**{name: getattr(like, name) for name in names})
+        header = header.with_forms_of(like)
     return Change(with_header(backend, header), remarks=tuple(remarks), followed=backend.header)
 
 

@@ -149,5 +149,5 @@ def edit(
         tr=tr, intent=intent, description=description, assign=tuple(assign or ()), remove=tuple(remove or ()),
         bvals=bvals, bvecs=bvecs, clear_history=clear_history,
     )  # fmt: skip
-    work = Work("medimg_cli.editing:process", Editing(wanted, compression_level, strict))
+    work = Work("medimg_cli.editing:process", Editing(wanted, level=compression_level, strict=strict))
     return run_batch(paths, work, batch=batch, console=console)

@@ -146,7 +146,7 @@ def _off_as_qform(affine: AffineMatrix) -> float:
 
     Near half a turn the standard takes the real part of the quaternion for 0 (``nifti1.h``, nifti_quatern_to_mat44).
     """
-    if affine.is_singular or affine.shear_deg > 0.01:
+    if affine.is_singular or affine.is_sheared:
         return float("inf")
     quaternion, qfac = affine_quaternion(affine)
     rounded = struct.unpack("<3f", struct.pack("<3f", *quaternion))
@@ -173,7 +173,7 @@ def _set_forms(
     qform_code: int,
     factor: float,
 ) -> None:
-    if qform is not None and (qform.is_singular or qform.shear_deg > 0.01):
+    if qform is not None and (qform.is_singular or qform.is_sheared):
         qform = None  # a quaternion holds no shear
     fields["sform_code"] = sform_code if sform is not None else 0
     fields["qform_code"] = qform_code if qform is not None else 0

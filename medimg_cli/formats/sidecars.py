@@ -25,6 +25,7 @@ __all__ = [
     "gradient_files",
     "moved_axes",
     "parse_gradients",
+    "read_facts",
     "read_gradients",
     "refuse_sidecar",
     "sidecar_paths",
@@ -50,6 +51,18 @@ def sidecar_paths(path: str) -> dict[str, str]:
     """
     stem = split_suffix(path)[0]
     return {suffix: f"{stem}.{suffix}" for suffix in _SUFFIXES}
+
+
+def read_facts(path: str) -> dict[str, Any]:
+    """Return what the JSON sidecar of an image says; nothing where there is none, or it is no JSON object."""
+    import json
+
+    try:
+        with open(sidecar_paths(path)["json"], "rb") as file:
+            found = json.loads(file.read(_MOST_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def read_gradients(source: ByteSource, base: str | None = None) -> Gradients | None:

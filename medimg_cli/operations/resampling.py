@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from medimg_cli.backends import Backend
     from medimg_cli.header import Header
 
-__all__ = ["ResampleRequest", "interpolation_for", "misses"]
+__all__ = ["ResampleRequest", "interpolation_for", "misses", "refuse_apart"]
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,7 @@ class ResampleRequest(Request):
         if self.isotropic:
             wanted = replace(wanted, target=(min(source.header.spacing),) * 3)
         if self.like is not None:
-            apart = misses(source.header.grid, Grid(*wanted.target))
-            if apart is not None:
-                hint = "the two do not lie in one space; see 'medimg info' of both"
-                raise GeometryError(f"nothing of it lies on the grid of {self.like}: {apart}", hint=hint)
+            refuse_apart(source.header.grid, Grid(*wanted.target), self.like)
         refuse_absurd(source.header, wanted.plan(source.header).grid_after, hint="spacing is in mm")
         return replace(wanted, interpolation=interpolation_for(source, self.interpolation))
 
@@ -139,6 +136,20 @@ def interpolation_for(source: Backend, wanted: str | None) -> str:
         hint = "use --interpolation nearest or label"
         raise UsageError(f"{wanted} interpolation would invent labels, and this is a label map: {declared}", hint=hint)
     return wanted
+
+
+def refuse_apart(image: Grid, target: Grid, path: str) -> None:
+    """Refuse the grid of another image, the one at ``path``, where nothing of an image lies on it.
+
+    Raises
+    ------
+    GeometryError
+        Says how far they are apart.
+    """
+    apart = misses(image, target)
+    if apart is not None:
+        hint = "the two do not lie in one space; see 'medimg info' of both"
+        raise GeometryError(f"nothing of it lies on the grid of {path}: {apart}", hint=hint)
 
 
 def misses(image: Grid, target: Grid) -> str | None:

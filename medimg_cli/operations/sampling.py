@@ -19,6 +19,7 @@ from medimg_cli.backends import numpy_dtype
 from medimg_cli.dtypes import integer_range, is_complex, is_integer
 from medimg_cli.errors import UnsupportedError
 from medimg_cli.operations.separable import CUT, lanczos, resampled, weights_of
+from medimg_cli.statistics.counts import not_whole
 
 __all__ = ["Sampler", "smoothing"]
 
@@ -224,7 +225,7 @@ class Sampler:
 
     def _labels(self, part: Array) -> Array:
         """Return the labels with most weight: each, as 0 and 1, smoothed and interpolated linearly."""
-        if part.dtype.kind not in "iubf" or (part.dtype.kind == "f" and not (np.trunc(part) == part).all()):
+        if part.dtype.kind not in "iubf" or not_whole(part) is not None:
             raise UnsupportedError("only whole numbers can be voted on", hint="use nearest")
         labels = np.unique(part)
         if len(labels) > _MOST_LABELS:

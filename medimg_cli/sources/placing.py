@@ -129,7 +129,7 @@ def with_affine(header: Header, affine: AffineMatrix) -> Header:
     if header.sform_code is None and header.qform_code is None:
         return header.replace(affine=affine, affine_source="given")
     sform_code, qform_code = header.sform_code or 0, header.qform_code or 0
-    sheared = affine.is_singular or affine.shear_deg > 0.01
+    sheared = affine.is_singular or affine.is_sheared
     if sheared or not (sform_code or qform_code):
         sform_code = sform_code or qform_code or 2
     qform_code = 0 if sheared else qform_code

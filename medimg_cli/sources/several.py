@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from medimg_cli.backends import FramesBackend
 from medimg_cli.dtypes import ITEMSIZE, can_hold
 from medimg_cli.errors import GeometryError, UnsupportedError
+from medimg_cli.grid import way_to
 from medimg_cli.header import Gradients
 
 if TYPE_CHECKING:
     from medimg_cli.backends import Backend
     from medimg_cli.header import Header
 
-__all__ = ["check_grids", "joined", "joined_gradients", "stacked", "way_to"]
+__all__ = ["check_grids", "joined", "joined_gradients", "stacked"]
 
 
 def joined(backends: Sequence[Backend], names: Sequence[str]) -> Backend:
@@ -76,20 +77,12 @@ def check_grids(headers: Sequence[Header], names: Sequence[str], tolerance: floa
         other = header.grid
         if other.same_as(grid, tolerance):
             continue
-        hint = way_to(header, headers[0], names[0], tolerance)
+        hint = way_to(other, grid, names[0], tolerance)
         if other.shape != grid.shape:
             found = f"has spatial shape {other.shape}, {names[0]} has {grid.shape}"
         else:
             found = f"its grid lies {other.mm_shift(grid):.4g} mm from that of {names[0]}"
         raise GeometryError(found, path=name, hint=hint)
-
-
-def way_to(header: Header, first: Header, name: str, tolerance: float) -> str:
-    """Say how an image gets to the grid of another one, which is called ``name``."""
-    codes = header.grid.turned_to(first.grid, tolerance)
-    if codes is not None:
-        return f"it is the same grid, stored the other way: medimg reorient --to {codes}"
-    return f"resample it first: medimg resample --like {name}"
 
 
 def stacked(backends: Sequence[Backend], whole: Header, axis: int = 0) -> Backend:

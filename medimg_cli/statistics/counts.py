@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from medimg_cli.backends import Backend
 
-__all__ = ["ValueRange", "count_nans", "count_values", "value_range"]
+__all__ = ["ValueRange", "check_variety", "count_nans", "count_values", "distinct", "not_whole", "value_range"]
 
 #: Different values that are counted at most; an image with more holds no labels.
 _MOST_VALUES = 1 << 20
@@ -91,12 +91,33 @@ def count_values(backend: Backend) -> dict[int | float, int]:
                 block = block[~missing]
         for value, count in zip(*distinct(block), strict=True):
             counts[value] = counts.get(value, 0) + count
-        if len(counts) > _MOST_VALUES:
-            raise UnsupportedError("more than a million different values: this is no label map")
+        check_variety(len(counts))
     found: dict[int | float, int] = {_label(value): counts[value] for value in sorted(counts)}
     if nans:
         found[float("nan")] = nans
     return found
+
+
+def check_variety(count: int) -> None:
+    """Refuse more different values than labels have.
+
+    Raises
+    ------
+    UnsupportedError
+        If there are more than a million.
+    """
+    if count > _MOST_VALUES:
+        raise UnsupportedError("more than a million different values: this is no label map")
+
+
+def not_whole(values: np.ndarray[Any, Any]) -> float | None:
+    """Return the first value that is no whole number, and so no label; None where all are."""
+    import numpy as np
+
+    if values.dtype.kind != "f":
+        return None
+    odd = values[~(np.isfinite(values) & (values == np.floor(values)))]
+    return float(odd.flat[0]) if odd.size else None
 
 
 def distinct(block: np.ndarray[Any, Any]) -> tuple[list[Any], list[int]]:

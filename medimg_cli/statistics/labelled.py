@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from medimg_cli.dtypes import is_complex
 from medimg_cli.errors import UnsupportedError
 from medimg_cli.statistics.blocks import value_boxes
+from medimg_cli.statistics.counts import check_variety, not_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,8 +22,6 @@ __all__ = ["LabelFacts", "count_components", "label_facts"]
 Span = tuple[int, int]
 Point = tuple[float, float, float]
 
-#: Different values at most, in all channels together; an image with more holds no labels.
-_MOST_VALUES = 1 << 20
 #: Voxels worked on at a time: where every voxel is another label, each takes 200 bytes.
 _PIECE = 1 << 19
 
@@ -113,8 +112,7 @@ def label_facts(
         for n, channel in enumerate(region[0]):
             for piece in _pieces(values[n], [span.start for span in region[1:]]):
                 totals[channel] = _joined(totals[channel], piece) if channel in totals else piece
-        if sum(len(each.labels) for each in totals.values()) > _MOST_VALUES:
-            raise UnsupportedError("more than a million different values: this is no label map")
+        check_variety(sum(len(each.labels) for each in totals.values()))
     found = [each for channel in sorted(totals) for each in _facts(channel, totals[channel], backend.header.affine)]
     if components:
         found = [replace(each, components=count_components(backend, each, neighbours)) for each in found]
@@ -173,13 +171,9 @@ def _joined(one: _Totals, other: _Totals) -> _Totals:
 
 def _checked(totals: _Totals) -> _Totals:
     """Refuse what is no label."""
-    import numpy as np
-
-    labels = totals.labels
-    if labels.dtype.kind == "f":
-        bad = labels[~(np.isfinite(labels) & (labels == np.floor(labels)))]
-        if bad.size:
-            raise UnsupportedError(f"holds {float(bad[0]):g}, labels are whole numbers: this is no label map")
+    odd = not_whole(totals.labels)
+    if odd is not None:
+        raise UnsupportedError(f"holds {odd:g}, labels are whole numbers: this is no label map")
     return totals
 
 

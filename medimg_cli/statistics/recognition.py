@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from medimg_cli.dtypes import is_complex
 from medimg_cli.statistics.blocks import value_boxes
-from medimg_cli.statistics.counts import distinct
+from medimg_cli.statistics.counts import distinct, not_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,7 +66,7 @@ def why_labels(backend: Backend) -> str | None:
     values: set[float] = set()
     alike = apart = 0
     for _, box in value_boxes(backend):
-        if not _whole(box):
+        if not_whole(box) is not None:
             return None
         values.update(distinct(box.reshape(-1, order="A"))[0])
         same, different = _neighbours(box, 0 if 0 in values else min(values))
@@ -79,15 +79,6 @@ def why_labels(backend: Backend) -> str | None:
     if len(values) <= _FEW:
         return f"it holds only {len(values)} different {what}" if len(values) > 1 else "it holds only one value"
     return f"it holds only {len(values)} different {what}, in patches" if in_patches else None
-
-
-def _whole(box: np.ndarray[Any, Any]) -> bool:
-    """Tell whether all numbers are whole."""
-    if box.dtype.kind != "f":
-        return True
-    import numpy as np
-
-    return bool((np.isfinite(box) & (np.trunc(box) == box)).all())
 
 
 def _neighbours(box: np.ndarray[Any, Any], background: float) -> tuple[int, int]:

@@ -9,8 +9,9 @@ import numpy as np
 
 from medimg_cli.backends import numpy_dtype
 from medimg_cli.errors import FormatError, GeometryError, UnsupportedError
+from medimg_cli.grid import way_to
 from medimg_cli.statistics.blocks import value_blocks, value_boxes
-from medimg_cli.statistics.counts import distinct
+from medimg_cli.statistics.counts import check_variety, distinct, not_whole
 
 if TYPE_CHECKING:
     from medimg_cli.backends import Backend
@@ -21,8 +22,6 @@ __all__ = ["Selection", "check_match", "found_labels", "selected"]
 
 #: Values that are worked on at a time: what is computed from them takes many times as much.
 _PIECE = 1 << 18
-#: Different labels at most; an image with more holds no labels.
-_MOST_LABELS = 1 << 20
 
 Array = np.ndarray[Any, Any]
 
@@ -46,14 +45,11 @@ def check_match(header: Header, other: Header, what: str = "mask", how: str = "I
     GeometryError
         If the grids differ in shape or by more than 0.001 mm, or it has several channels and not as many as the image.
     """
-    codes = other.grid.turned_to(header.grid)
-    hint = f"resample it first: medimg resample --like {how}"
-    if codes is not None:
-        hint = f"it is the same grid, stored the other way: medimg reorient --to {codes}"
-    if other.spatial_shape != header.spatial_shape:
-        theirs, ours = (" x ".join(map(str, each.spatial_shape)) for each in (other, header))
-        raise GeometryError(f"the {what} has {theirs} voxels, the image {ours}", hint=hint)
     if not header.grid.same_as(other.grid):
+        hint = way_to(other.grid, header.grid, how)
+        if other.spatial_shape != header.spatial_shape:
+            theirs, ours = (" x ".join(map(str, each.spatial_shape)) for each in (other, header))
+            raise GeometryError(f"the {what} has {theirs} voxels, the image {ours}", hint=hint)
         raise GeometryError(f"the {what} lies {header.grid.mm_shift(other.grid):.3g} mm from the image", hint=hint)
     if other.channels not in (1, header.channels):
         channels = f"the {what} has {other.channels} channels, the image {header.channels}"
@@ -76,16 +72,12 @@ def found_labels(labels: Backend) -> tuple[int, ...]:
     for block in value_blocks(labels):
         for start in range(0, len(block), _PIECE):
             piece = block[start : start + _PIECE]
-            if piece.dtype.kind == "f":
-                odd = piece[~np.isfinite(piece) | (piece != np.floor(piece))]
-                if len(odd):
-                    raise FormatError(
-                        f"the label map holds {odd[0]:g}, labels are whole numbers", hint="did you mean --mask?"
-                    )
+            odd = not_whole(piece)
+            if odd is not None:
+                raise FormatError(f"the label map holds {odd:g}, labels are whole numbers", hint="did you mean --mask?")
             runs = piece[np.flatnonzero(np.append(True, piece[1:] != piece[:-1]))]
             found.update(map(int, distinct(runs)[0]))
-        if len(found) > _MOST_LABELS:
-            raise UnsupportedError("more than a million different values: this is no label map")
+        check_variety(len(found))
     return tuple(sorted(found - {0}))
 
 

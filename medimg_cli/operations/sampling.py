@@ -184,12 +184,11 @@ class Sampler:
         out = np.full([len(span) for span in self.spans][::-1], fill, part.dtype).T
         inside, weights = [], []
         for new, axis in enumerate(order):
-            places = self._places(new, axis)
-            there = np.flatnonzero((places >= -0.5 - 1e-9) & (places < self.shape[axis] - 0.5 - 1e-9))
-            if not len(there):
+            span, places, _ = self._met(new, axis)
+            if not len(places):
                 return out
-            inside.append(slice(there[0], there[-1] + 1))
-            weights.append(weights_of(places[there], self.shape[axis], interpolation, self.sigma[axis]))
+            inside.append(span)
+            weights.append(weights_of(places, self.shape[axis], interpolation, self.sigma[axis]))
         starts, steps = zip(
             *((self.part[axis].start, self.map[axis, new]) for new, axis in enumerate(order)), strict=True
         )
@@ -318,16 +317,23 @@ class Sampler:
         found: Array = self.map[axis, new] * np.arange(span.start, span.stop, span.step) + self.map[axis, 3]
         return found
 
+    def _met(self, new: int, axis: int) -> tuple[slice, Array, Array]:
+        """Return which new voxels along an axis lie in the image, their places, and the old voxels nearest to them."""
+        places = self._places(new, axis)
+        nearest = np.floor(places + 0.5 + 1e-9).astype(np.int64)
+        there = np.flatnonzero((nearest >= 0) & (nearest < self.shape[axis]))
+        span = slice(there[0], there[-1] + 1) if len(there) else slice(0)
+        return span, places[span], nearest[span]
+
     def _picked(self, part: Array, order: Sequence[int]) -> Array:
         out = np.full([len(span) for span in self.spans], self.fill, part.dtype)
         turned, inside = part.transpose(order), []
         for new, axis in enumerate(order):
-            place = np.floor(self._places(new, axis) + 0.5 + 1e-9).astype(np.int64)
-            there = np.flatnonzero((place >= 0) & (place < self.shape[axis]))
-            if not len(there):
+            span, _, nearest = self._met(new, axis)
+            if not len(nearest):
                 return out
-            inside.append(slice(there[0], there[-1] + 1))
-            turned = turned.take(place[there] - self.part[axis].start, axis=new)
+            inside.append(span)
+            turned = turned.take(nearest - self.part[axis].start, axis=new)
         out[tuple(inside)] = turned
         return out
 

@@ -2,7 +2,7 @@
 PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint types docs html check bench bench-library conformance
+.PHONY: help venv viewer test lint types docs html check bench bench-library conformance
 
 help:  ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -10,6 +10,9 @@ help:  ## List these targets
 venv:  ## Make .venv with everything that development needs
 	python3 -m venv .venv
 	.venv/bin/pip install torch==2.13.0 -e '.[dev]'
+
+viewer:  ## Fetch the viewer of `medimg view` (needs npm; building medimg does it, too)
+	$(PYTHON) hatch_build.py
 
 test:  ## Run the test suite (slow tests: make test ARGS="-m slow")
 	$(PYTHON) -m pytest -q $(ARGS)
@@ -21,8 +24,9 @@ lint:  ## Check style and formatting of the code
 types:  ## Check types
 	$(PYTHON) -m mypy
 
-docs:  ## Write man pages, completions and the README's command table anew
+docs:  ## Write man pages, completions, the README's command table and the pictures in docs anew
 	$(PYTHON) scripts/generate_docs.py
+	$(PYTHON) scripts/make_pictures.py
 
 html:  ## Build the documentation into docs/_build
 	$(PYTHON) -m sphinx -W --keep-going -q docs docs/_build

@@ -3,7 +3,8 @@
 
 Start-up of ``medimg info`` is compared with nibabel's ``nib-ls`` (in an environment without pydicom, made
 on first use) and with an empty Typer app; ``medimg convert`` and ``medimg reorient`` on a real head with
-``nib-convert`` and ``mrconvert``, ``medimg resample`` and ``stats`` with ``mrgrid`` and ``mrstats``. Two
+``nib-convert`` and ``mrconvert``, ``medimg resample`` and ``stats`` with ``mrgrid`` and ``mrstats``, ``medimg gif``
+and ``video`` with ``torchio animate`` (in an environment that ``MEDIMG_BENCH_TORCHIO_PYTHON`` names). Two
 programs of a pair run in turns, and medians are compared, so that a busy machine troubles both alike. Before a
 copy is timed, the peers' outputs are read with nibabel: same voxels, same geometry. Peak memory is the resident
 size that the kernel reports for the process.
@@ -39,7 +40,7 @@ HEAD = "datalad+example-dicom-structural/t1_struct_dcm2niix.nii.gz"
 SMALL = "nipy+nibabel/nibabel/tests/data/example4d.nii.gz"
 COPIED = "Enet4+nifti-rs/resources/zstat1.nii.gz"
 TYPER_APP = "import typer\ntyper.run(lambda: None)\n"
-PARTS = ("info", "convert", "reorient", "operations", "memory")
+PARTS = ("info", "convert", "reorient", "operations", "pictures", "memory")
 MIB = 1 << 20
 Command = list[str]
 
@@ -324,6 +325,61 @@ def bench_operations(head: Path, plain: Path, work: Path, runs: int, copies: int
     large.unlink()
 
 
+def bench_pictures(head: Path, work: Path, torchio: str | None, runs: int) -> Iterator[Row]:
+    """Measure films of the head against TorchIO's, all slices in both, and the size of a GIF against Pillow's."""
+    medimg, whole = medimg_command(), ["--seconds", "8"]
+    theirs = Path(torchio).absolute().with_name("torchio") if torchio else None
+    for command, suffix, target in (("gif", ".gif", 0.30), ("video", ".mp4", 0.40)):
+        what = f"{command} of 384 slices"
+        outputs = work / f"ours-{command}{suffix}", work / f"theirs-{command}{suffix}"
+        if theirs is None:
+            yield skipped(what, "torchio animate", target, "no environment with TorchIO")
+        else:
+            pair = (
+                [*medimg, command, *whole, str(head), str(outputs[0])],
+                [str(theirs), "animate", str(head), str(outputs[1]), *whole],
+            )
+            note = counted(*pair, outputs)
+            yield compare(what, "torchio animate", pair, target, runs, outputs=outputs, note=note)
+        words = [command, *whole, "-f", str(head), str(outputs[0])]
+        yield peak_of_command(f"81 MB: {command}{suffix}", words, 300.0)
+    mine = work / "ours-gif.gif"
+    size, plain, note = mine.stat().st_size / 1e6, *pillow_gif(mine)
+    yield Row("size of a GIF, 384 slices", "Pillow's plain save", size, plain, size / plain, 1.05, "MB", 1, note)
+
+
+def counted(ours: Command, theirs: Command, outputs: tuple[Path, Path]) -> str:
+    """Make both films once and say how many frames they have; Pillow's GIF makes one of frames that are the same."""
+    from PIL import Image
+
+    counts = []
+    for command, output in zip((ours, theirs), outputs, strict=True):
+        timed(command, output)
+        if output.suffix == ".gif":
+            with Image.open(output) as film:
+                counts.append(film.n_frames)
+        else:
+            words = ["ffprobe", "-v", "error", "-show_entries", "stream=nb_frames", "-of", "csv=p=0", str(output)]
+            counts.append(int(subprocess.run(words, check=True, capture_output=True, text=True).stdout))
+    return f"{counts[0]} frames, TorchIO's has {counts[1]}"
+
+
+def pillow_gif(film: Path) -> tuple[float, str]:
+    """Return the MB that Pillow needs for the same frames, and what was compared."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    frames = []
+    with Image.open(film) as shown:
+        for number in range(shown.n_frames):
+            shown.seek(number)
+            frames.append(shown.convert("L"))
+    memory = BytesIO()
+    frames[0].save(memory, "GIF", save_all=True, append_images=frames[1:], duration=20, loop=0)
+    return len(memory.getvalue()) / 1e6, f"{frames[0].width} x {frames[0].height}, the same frames"
+
+
 def tiled(head: Path, target: Path, copies: int) -> Path:
     """Write the head `copies` times over as one 4-D .nii.gz of one gzip member."""
     import nibabel
@@ -414,6 +470,8 @@ def figures(options: argparse.Namespace, work: Path) -> Iterator[Row]:
         yield from bench_reorient(plain, work, slow)
     if "operations" in parts:
         yield from bench_operations(head, plain, work, slow, options.copies)
+    if "pictures" in parts:
+        yield from bench_pictures(head, work, options.torchio_python, slow)
     if "memory" in parts:
         yield from bench_memory(head, plain, work, options.copies)
 
@@ -439,6 +497,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--copies", type=int, default=13, help="how many heads make the large image")
     parser.add_argument("--nib-python", metavar="PYTHON", default=os.environ.get("MEDIMG_BENCH_NIB_PYTHON"),
                         help="python of an environment with nibabel and without pydicom")  # fmt: skip
+    parser.add_argument("--torchio-python", metavar="PYTHON", default=os.environ.get("MEDIMG_BENCH_TORCHIO_PYTHON"),
+                        help="python of an environment with TorchIO 2")  # fmt: skip
     parser.add_argument("--only", action="append", choices=PARTS)
     options = parser.parse_args(arguments)
     rows: list[Row] = []

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from medimg_cli.backends import Backend
     from medimg_cli.labels import LabelTable
 
-__all__ = ["Merging", "Splitting", "first_part", "merge", "merged", "part_names", "parts", "split"]
+__all__ = ["Merging", "Splitting", "first_part", "merge", "merged", "part_folder", "part_names", "parts", "split"]
 
 #: Axes that are no axes of the body.
 _KINDS = ("channel", "time")
@@ -476,7 +476,7 @@ def split(task: Task, wanted: Splitting, *, threads: int) -> Report:
     reports = {}
     for n in sorted(range(len(found)), key=lambda n: os.path.realpath(names[n]) == os.path.realpath(task.input)):
         one, change = replace(task, output=names[n]), Change(found[n])
-        with _folder(os.path.dirname(names[n]) if "{}" in os.path.dirname(task.output) else ""):
+        with part_folder(names[n], task.output):
             reports[n] = write_change(one, backend.header, change, wanted, threads=threads)
     losses = {loss.note: loss for report in reports.values() for loss in report.losses}
     return Report(
@@ -488,8 +488,15 @@ def split(task: Task, wanted: Splitting, *, threads: int) -> Report:
 
 
 @contextmanager
-def _folder(path: str) -> Iterator[None]:
-    """Make a folder for a part; one that was made for nothing goes again."""
+def part_folder(name: str, pattern: str) -> Iterator[None]:
+    """Make the folder of a part where each has one of its own; a folder that was made for nothing goes again.
+
+    Parameters
+    ----------
+    name, pattern : str
+        Of the part, and of all of them; see `part_names`.
+    """
+    path = os.path.dirname(name) if "{}" in os.path.dirname(pattern) else ""
     made = bool(path) and not os.path.isdir(path)
     if made:
         os.makedirs(path, exist_ok=True)

@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from medimg_cli.header import Difference
 
 __all__ = [
+    "Advance",
     "BatchOptions",
     "ClusterOptions",
     "Failure",
     "OneOutput",
+    "OnePage",
     "Outcome",
     "Report",
     "ReportFile",
@@ -40,6 +42,9 @@ __all__ = [
 
 STREAM = "-"
 """How a path names standard input or output."""
+
+Advance = Callable[[int, int], None]
+"""Is told how many steps of a task are done, and of how many."""
 
 _PATIENCE = 10
 """Seconds that a scheduler has to answer."""
@@ -104,6 +109,11 @@ class OneOutput(BatchOptions):
     """What a command that makes one output of many inputs can be told about it."""
 
     gathers: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnePage(OneOutput):
+    """What a command that looks at many inputs, several at a time, and writes one page can be told about it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,12 +200,16 @@ class Work:
         returns a :class:`Report` or None; raises where the task failed.
     parameters : object
         Frozen, pickles; the same for all tasks.
+    steps : bool
+        Whether the function also takes ``advance``, a callable that it tells how many of how many steps are done; or
+        None, where nobody listens.
     """
 
     function: str | Callable[..., Report | None]
     parameters: Any = None
+    steps: bool = False
 
-    def __call__(self, task: Task, threads: int) -> Report | None:
+    def __call__(self, task: Task, threads: int, advance: Advance | None = None) -> Report | None:
         """Do one task with at most ``threads`` threads."""
         function = self.function
         if isinstance(function, str):
@@ -203,7 +217,8 @@ class Work:
 
             module, _, name = function.partition(":")
             function = getattr(import_module(module), name)
-        return function(task, self.parameters, threads=threads)
+        more = {"advance": advance} if self.steps else {}
+        return function(task, self.parameters, threads=threads, **more)
 
 
 class Failure(NamedTuple):
@@ -456,7 +471,9 @@ class Outcome:
         }
 
 
-def run_tasks(tasks: Sequence[Task], work: Work, options: BatchOptions) -> Generator[Outcome, None, None]:
+def run_tasks(
+    tasks: Sequence[Task], work: Work, options: BatchOptions, advance: Advance | None = None
+) -> Generator[Outcome, None, None]:
     """Do all tasks, and tell what came of each as it ends.
 
     A failed task never stops the others. With ``options.jobs`` of 1, or one task, everything happens in this
@@ -469,6 +486,8 @@ def run_tasks(tasks: Sequence[Task], work: Work, options: BatchOptions) -> Gener
         What to do with each.
     options : BatchOptions
         ``jobs``, ``dry_run``, and the scheduler that takes the tasks elsewhere.
+    advance : callable, optional
+        Is told how many steps of a task are done that is done in this process.
 
     Yields
     ------
@@ -494,14 +513,14 @@ def run_tasks(tasks: Sequence[Task], work: Work, options: BatchOptions) -> Gener
         yield from _in_pool(todo, work, jobs, max(1, cores() // jobs))
         return
     for task in todo:
-        yield _attempt(task, work, cores())
+        yield _attempt(task, work, cores(), advance)
 
 
 def _is_missing(path: str) -> bool:
     return path != STREAM and "://" not in path and not os.path.exists(path)
 
 
-def _attempt(task: Task, work: Work, threads: int) -> Outcome:
+def _attempt(task: Task, work: Work, threads: int, advance: Advance | None = None) -> Outcome:
     """Do one task; whatever it raises, short of an interruption, is its outcome."""
     from time import perf_counter
 
@@ -509,7 +528,7 @@ def _attempt(task: Task, work: Work, threads: int) -> Outcome:
     try:
         if task.make_dirs:
             os.makedirs(os.path.dirname(task.output), exist_ok=True)
-        report = work(task, threads) or Report()
+        report = work(task, threads, advance) or Report()
     except Exception as error:
         if isinstance(error, BrokenPipeError) and task.output == STREAM:
             raise

@@ -235,6 +235,11 @@ class Header(_Fields):
         return self.affine.orientation
 
     @property
+    def orientation_known(self) -> bool:
+        """Whether the file says how its axes lie in the patient: more than voxel sizes, or nothing at all."""
+        return self.affine_source not in _NO_ORIENTATION and not self.affine.is_singular
+
+    @property
     def itemsize(self) -> int:
         """Bytes of one stored value."""
         return ITEMSIZE[self.dtype]
@@ -467,6 +472,11 @@ class Difference(NamedTuple):
         return self.note
 
 
+#: Where an affine comes from that holds voxel sizes at most.
+_NO_ORIENTATION = frozenset({
+    *("picture", "default", "pixdim", "none", "spacings", "unnamed space", "ElementSpacing", "scale"),
+    *("tiff", "gipl", "vtk"),
+})  # fmt: skip
 #: Facts about the container, not about the image; and facts told by other fields.
 _NO_DIFFERENCE = frozenset({"format", "compression", "byte_order", "warnings", "native", "file_bytes", "ndim"})
 _MATRICES = frozenset({"affine", "sform", "qform"})

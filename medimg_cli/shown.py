@@ -14,14 +14,17 @@ from medimg_cli.sources.readers import settled
 from medimg_cli.voxels import in_memory
 
 if TYPE_CHECKING:
+    from medimg_cli.backends import Backend
+    from medimg_cli.media.film import Film, Roll
     from medimg_cli.media.frames import Scene
+    from medimg_cli.media.look import Look
 
 __all__ = ["Shown"]
 
 #: Bytes of a compressed image that is inflated for thumbnails.
 _INFLATED = 1 << 28
-#: Pixels of the longest edge of the volume: on a thumbnail, and in a plot.
-_THUMBNAIL, _PLOT = 128, 420
+#: Pixels of the longest edge of the volume on a thumbnail.
+_THUMBNAIL = 128
 
 
 class Shown(Annotated):
@@ -30,10 +33,22 @@ class Shown(Annotated):
     Pictures follow the radiological convention: the patient's left is on the right of axial and coronal ones.
     """
 
-    def _scene(self, **options: Any) -> Scene:
-        from medimg_cli.media.frames import Scene
+    def _look(self, overlay: Any = None, **look: Any) -> tuple[Look, Backend | None]:
+        """Return how the image is shown, and what is drawn over it: an image, where a look can only name a path."""
+        from medimg_cli.media.look import Look
 
-        return Scene(settled(self._backend), labels=self.type == "label", **options)
+        drawn = overlay if isinstance(overlay, Shown) else None
+        if overlay is not None and drawn is None:
+            look["overlay"] = os.fspath(overlay)
+        kind = "labels" if self.type == "label" else "intensities"
+        return Look(**{"kind": kind, **look}), settled(drawn._backend) if drawn is not None else None
+
+    def _scene(self, overlay: Any = None, **look: Any) -> Scene:
+        """Return the scene of this image; an overlay is a path or an image."""
+        from medimg_cli.media.scenes import open_scene
+
+        seen, over = self._look(overlay, **look)
+        return open_scene(settled(self._backend), seen, overlay=over).scene
 
     def as_pil(self, transpose: bool = True) -> Any:
         """Return an image with a single slice as a Pillow image, its values limited to 0 ... 255.
@@ -59,13 +74,18 @@ class Shown(Annotated):
         channel: int = 0,
         indices: Sequence[int | None] | None = None,
         coordinates: Sequence[float | None] | None = None,
-        percentiles: tuple[float, float] = (0.5, 99.5),
+        percentiles: tuple[float, float] | None = None,
         title: str | None = None,
         output_path: str | os.PathLike[str] | None = None,
+        mosaic: tuple[int, int] | None = None,
+        axis: str | None = None,
+        cross: bool | None = None,
+        size: int | None = None,
+        **look: Any,
     ) -> Any:
-        """Return the sagittal, coronal and axial view through one place, side by side, in true proportions.
+        """Return the sagittal, coronal and axial view through one place, or a mosaic of slices, in true proportions.
 
-        Only the three slices, and some to find the window, are read.
+        Only the slices that are shown, and some to find the window, are read. ``medimg plot`` draws the same.
 
         Parameters
         ----------
@@ -75,12 +95,24 @@ class Shown(Annotated):
             Voxel (i, j, k) that the views pass through; None: the middle of that axis.
         coordinates : 3 floats or None, optional
             The same in RAS+ mm; the nearest voxel is taken.
-        percentiles : (low, high)
-            Of the values that become black and white. Labels are shown in their colours.
+        percentiles : (low, high), optional
+            Of the values that become black and white. Left out: the window that the file states, else 0.5 and 99.5.
+            Labels are shown in their colours.
         title : str, optional
             Left out: the name of the file.
         output_path : path-like, optional
             Where the picture is saved; its suffix names the format.
+        mosaic : (rows, columns), optional
+            Evenly spread slices instead of the three views.
+        axis : str, optional
+            Where a mosaic goes: "R", "L", "A", "P", "S" or "I". Left out: "S".
+        cross : bool, optional
+            Whether a cross-hair marks the place; left out: where one is given.
+        size : int, optional
+            Pixels of the longest edge of the volume, or of a tile of a mosaic.
+        **look
+            Fields of `medimg_cli.media.look.Look`: window, colormap, overlay (a path or an image), outline, opacity,
+            neurological, planes, kind, plain.
 
         Returns
         -------
@@ -89,60 +121,61 @@ class Shown(Annotated):
 
         Raises
         ------
+        TypeError
+            If there is no such keyword.
         UsageError
-            If there is no such channel, or both indices and coordinates are given.
+            If there is no such channel, or two keywords exclude each other, such as indices and coordinates.
         GeometryError
             If the place lies outside the image.
         """
-        from medimg_cli.media.frames import side_by_side
+        from medimg_cli.media.plots import Plot, Point, draw_plot
 
-        scene = self._scene(channel=channel, percentiles=percentiles)
-        places = self._places(scene, indices, coordinates)
-        path = self._path[0] if isinstance(self._path, list) else self._path
-        name = title if title is not None else os.path.basename(str(path or ""))
-        sheet = side_by_side(scene.views(places, side=_PLOT, letters=True), title=name)
-        if output_path is not None:
-            from medimg_cli.media.page import save_picture
-
-            save_picture(sheet, os.fspath(output_path))
-        return sheet
-
-    def _places(self, scene: Scene, indices: Any, coordinates: Any) -> list[int | None]:
-        """Return the place of a voxel in the volume as it is shown."""
         if indices is not None and coordinates is not None:
             raise UsageError("a place is given twice: as indices and as coordinates")
-        given = coordinates if coordinates is not None else indices
-        if given is None:
-            return [None] * 3
-        if len(given) != 3:
-            raise UsageError(f"a place is {tuple(given)}, expected three numbers")
-        grid, shown = self.grid, scene.volume.header.grid
-        middle = grid.center if coordinates is not None else [n // 2 for n in grid.shape]
-        place = [m if each is None else each for m, each in zip(middle, given, strict=True)]
-        if coordinates is None:
-            counted = [n + v if isinstance(v, int) and v < 0 else v for n, v in zip(grid.shape, place, strict=True)]
-            place = list(grid.world(counted))
-        return [round(float(each)) for each in shown.voxel(place)]
+        if percentiles is not None:
+            if look.get("window") is not None:
+                raise UsageError("a window is given twice: as window and as percentiles")
+            look["window"] = "{}%:{}%".format(*percentiles)
+        point = Point(tuple(indices)) if indices is not None else None
+        if coordinates is not None:
+            point = Point(tuple(coordinates), "mm")
+        wanted = Plot(point=point, mosaic=mosaic, axis=axis, cross=cross, title=title, size=size)
+        seen, over = self._look(channel=channel, **look)
+        path = self._path[0] if isinstance(self._path, list) else self._path
+        name = os.path.basename(str(path or ""))
+        drawn = draw_plot(settled(self._backend), seen, wanted, name=name, overlay=over).picture
+        if output_path is not None:
+            from medimg_cli.media.saving import save_picture
+
+            save_picture(drawn, os.fspath(output_path), force=True)
+        return drawn
 
     def to_gif(
         self,
         output_path: str | os.PathLike[str] | None = None,
         *,
-        seconds: float = 5.0,
+        seconds: float | None = 5.0,
         direction: str = "I",
         loop: int = 0,
         rescale: bool = True,
         optimize: bool = True,
         reverse: bool = False,
+        bounce: bool = False,
+        fps: float | None = None,
+        time: bool = False,
+        at: str = "50%",
+        size: int | None = None,
+        **look: Any,
     ) -> Any:
-        """Save a journey through the slices as an animated GIF, in true proportions.
+        """Save a journey through the slices, or through time, as an animated GIF or WebP, in true proportions.
 
         Parameters
         ----------
         output_path : path-like, optional
-            Left out in a notebook: shown there.
-        seconds : float
-            How long one round takes; at most 50 frames a second are shown, further slices are left out.
+            ``.gif`` or ``.webp``. Left out in a notebook: shown there.
+        seconds : float, optional
+            How long one round takes; at most 50 frames a second are shown, further slices are left out. None, with
+            ``fps``: as long as it takes to show all.
         direction : str
             Where the journey goes: "I", "S", "A", "P", "R" or "L".
         loop : int
@@ -150,9 +183,21 @@ class Shown(Annotated):
         rescale : bool
             Whether the range of values becomes 0 ... 255; else values are taken for these.
         optimize : bool
-            Whether to make the palette small.
+            Whether to leave out of a GIF what does not change from frame to frame.
         reverse : bool
             Whether to play it backwards.
+        bounce : bool
+            Whether it goes there and back in this time.
+        fps : float, optional
+            Frames a second; slices are left out or shown more than once to keep to it.
+        time : bool
+            Whether to go through the time steps or channels of one slice across that direction.
+        at : str
+            Which slice that is: "50%", "12mm" or a voxel.
+        size : int, optional
+            Pixels of the longer edge; left out: those of the voxels, small ones enlarged to at least 256.
+        **look
+            Fields of `Look`: window, colormap, channel, neurological, plain ...; ``overlay`` is a path or a LabelMap.
 
         Returns
         -------
@@ -164,33 +209,50 @@ class Shown(Annotated):
         UsageError
             If there is no path, outside of a notebook; if the direction or the duration makes no sense.
         """
-        from medimg_cli.media.moving import FASTEST, check_film, write_gif
+        from medimg_cli.media.film import Film
+        from medimg_cli.media.moving import ANIMATIONS, check_suffix, write_animation
 
         name = _media_path(output_path, ".gif")
-        check_film(seconds, name, ".gif")
-        scene = self._scene(window=None if rescale else (0.0, 255.0))
-        frames = list(scene.frames(direction, most=max(1, int(seconds * FASTEST)), reverse=reverse))
-        write_gif(frames, name, seconds=seconds, loop=loop, optimize=optimize)
+        check_suffix(name, tuple(ANIMATIONS))
+        film = Film(
+            axis=direction,
+            seconds=seconds,
+            fps=fps,
+            loop=loop,
+            reverse=reverse,
+            bounce=bounce,
+            time=time,
+            at=at,
+            size=size,
+        )
+        if not rescale:
+            look = {"window": "0:255", **look}
+        write_animation(self._roll(film, look), name, loop=loop, optimize=optimize, force=True)
         return _inline("Image", filename=name)
 
     def to_video(
         self,
         output_path: str | os.PathLike[str] | None = None,
         *,
-        seconds: float = 5.0,
+        seconds: float | None = 5.0,
         direction: str = "I",
         verbosity: str = "error",
+        reverse: bool = False,
+        bounce: bool = False,
+        fps: float | None = None,
+        time: bool = False,
+        at: str = "50%",
+        size: int | None = None,
+        **look: Any,
     ) -> Any:
-        """Save a journey through the slices as H.264 video (``.mp4``), in true proportions.
+        """Save a journey through the slices, or through time, as video (``.mp4``, ``.webm``), in true proportions.
 
         Parameters
         ----------
         output_path : path-like, optional
             Left out in a notebook: shown there.
-        seconds : float
-            How long it takes.
-        direction : str
-            Where the journey goes: "I", "S", "A", "P", "R" or "L".
+        seconds, direction, reverse, bounce, fps, time, at, size, **look
+            As for `to_gif`.
         verbosity : str
             Log level of ffmpeg.
 
@@ -201,13 +263,24 @@ class Shown(Annotated):
         MissingExtraError
             If there is no ffmpeg.
         """
-        from medimg_cli.media.moving import write_video
+        from medimg_cli.media.film import Film
+        from medimg_cli.media.moving import VIDEOS, check_suffix
+        from medimg_cli.media.video import require_ffmpeg, write_video
 
         name = _media_path(output_path, ".mp4")
-        scene = self._scene()
-        count = len(scene.sweep(direction)[1])
-        write_video(scene.frames(direction), name, seconds=seconds, count=count, verbosity=verbosity)
+        check_suffix(name, VIDEOS)
+        film = Film(
+            axis=direction, seconds=seconds, fps=fps, reverse=reverse, bounce=bounce, time=time, at=at, size=size
+        )
+        require_ffmpeg()
+        write_video(self._roll(film, look), name, verbosity=verbosity, force=True)
         return _inline("Video", name, embed=True, html_attributes="controls autoplay loop muted")
+
+    def _roll(self, film: Film, look: dict[str, Any]) -> Roll:
+        """Return the frames of a film of this image."""
+        from medimg_cli.media.film import Roll
+
+        return Roll(self._scene(**look), film)
 
     def plot_interactive(self, height: int = 300) -> Any:
         """Return a viewer for notebooks (NiiVue), in the radiological convention.
@@ -283,7 +356,7 @@ class Shown(Annotated):
         if not in_memory(self._backend) and header.compression and header.data_bytes > _INFLATED:
             return card(title, [*facts, ("thumbnails", "load() the image first, it is large and compressed")])
         try:
-            pictures = self._scene().views(side=_THUMBNAIL)
+            pictures = self._scene(plain=True).views(side=_THUMBNAIL)
         except (MedImgError, MemoryError) as error:
             return card(title, [*facts, ("voxels", str(error))])
         return card(title, facts, list(zip(("sagittal", "coronal", "axial"), pictures, strict=True)))

@@ -35,7 +35,7 @@ def test_gifs_have_true_proportions_and_last_as_long_as_asked(tmp_path: Path) ->
     assert scan().to_gif(tmp_path / "a.gif", seconds=1.5, direction="S") is None
     with Pillow.open(tmp_path / "a.gif") as film:
         assert film.n_frames == 6
-        assert film.size == (8, round(9 * 2.5 / 2))
+        assert film.size == (184, 259)  # 16 x 22.5 mm at 2 mm, enlarged 23 times
         assert film.info["loop"] == 0
         lasts = []
         for frame in range(film.n_frames):
@@ -60,7 +60,7 @@ def test_long_journeys_are_thinned(tmp_path: Path) -> None:
 
 
 def test_values_can_be_shown_as_they_are(tmp_path: Path) -> None:
-    ScalarImage(np.full((1, 4, 4, 3), 77.0)).to_gif(tmp_path / "a.gif", rescale=False)
+    ScalarImage(np.full((1, 4, 4, 3), 77.0)).to_gif(tmp_path / "a.gif", rescale=False, plain=True)
     with Pillow.open(tmp_path / "a.gif") as film:
         assert set(np.asarray(film.convert("L")).ravel()) == {77}
 
@@ -109,7 +109,7 @@ def test_videos_play_in_browsers(tmp_path: Path) -> None:
     (stream,) = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["streams"]
     assert (stream["codec_name"], stream["pix_fmt"], stream["nb_frames"]) == ("h264", "yuv420p", "7")
     assert (stream["width"] % 2, stream["height"] % 2) == (0, 0)
-    assert (stream["width"], stream["height"]) == (10, 12)  # 18 x 24 mm at 2 mm, the width padded
+    assert (stream["width"], stream["height"]) == (198, 264)  # 18 x 24 mm at 2 mm, enlarged 22 times
     assert float(stream["duration"]) == pytest.approx(2, abs=0.1)
     content = (tmp_path / "a.mp4").read_bytes()
     assert content.index(b"moov") < content.index(b"mdat")
@@ -141,28 +141,57 @@ def test_plots_pass_through_the_place_that_is_asked_for(tmp_path: Path) -> None:
     values = np.zeros((1, 20, 20, 20), "uint8")
     values[0, 3, 15, 8] = 255
     image = ScalarImage(values, affine=AffineMatrix.from_spacing(2, origin=(5, 5, 5)))
-    there = image.plot(indices=(3, 15, 8), percentiles=(0, 100), title="", output_path=tmp_path / "a.png")
-    same = image.plot(coordinates=(11, 35, 21), percentiles=(0, 100), title="")
-    ends = image.plot(indices=(3, -5, 8), percentiles=(0, 100), title="")
+    there = image.plot(indices=(3, 15, 8), percentiles=(0, 100), plain=True, output_path=tmp_path / "a.png")
+    same = image.plot(coordinates=(11, 35, 21), percentiles=(0, 100), plain=True)
+    ends = image.plot(indices=(3, -5, 8), window="full", plain=True)
     assert there.tobytes() == same.tobytes() == ends.tobytes()
     with Pillow.open(tmp_path / "a.png") as saved:
         assert saved.convert("RGB").tobytes() == there.tobytes()
     bright = np.asarray(there.convert("L")) > 250
     assert bright[:, : there.width // 3].any() and bright[:, -there.width // 3 :].any()
     turned = image.reorient("SPL")
-    assert turned.plot(coordinates=(11, 35, 21), percentiles=(0, 100), title="").tobytes() == there.tobytes()
+    assert turned.plot(coordinates=(11, 35, 21), window="full", plain=True).tobytes() == there.tobytes()
+
+
+def test_plots_say_what_they_show() -> None:
+    image = scan()
+    assert image.plot(plain=True).height < image.plot(title="").height < image.plot(title="x").height
+    assert image.plot(cross=True).tobytes() != image.plot().tobytes() == image.plot(cross=False).tobytes()
+    assert image.plot(neurological=True).tobytes() != image.plot().tobytes()
+    assert image.plot(mosaic=(2, 3), axis="A").size != image.plot(mosaic=(1, 3), axis="A").size
+    assert image.plot(size=100, plain=True).width < image.plot(plain=True).width
+
+
+def test_plots_with_an_overlay(tmp_path: Path) -> None:
+    image = ScalarImage(np.zeros((1, 8, 9, 6), "int16"), affine=AFFINE)
+    labels = np.zeros((1, 8, 9, 6), "uint8")
+    labels[0, 4:] = 1
+    drawn = LabelMap(labels, affine=AFFINE)
+    drawn.save(tmp_path / "labels.nii")
+    by_path = image.plot(overlay=tmp_path / "labels.nii", opacity=1, plain=True)
+    assert by_path.tobytes() == image.plot(overlay=drawn, opacity=1, plain=True).tobytes()
+    colours = {colour for _, colour in by_path.getcolors()}
+    assert colours == {(0, 0, 0), (230, 75, 60)}
 
 
 def test_plots_that_make_no_sense(tmp_path: Path) -> None:
     image = scan()
     with pytest.raises(UsageError, match="given twice"):
         image.plot(indices=(1, 1, 1), coordinates=(0, 0, 0))
-    with pytest.raises(ValueError, match="slice"):
+    with pytest.raises(UsageError, match="given twice"):
+        image.plot(window="full", percentiles=(1, 99))
+    with pytest.raises(UsageError, match="three numbers"):
+        image.plot(indices=(1, 1))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="outside the image"):
         image.plot(indices=(1, 1, 99))
+    with pytest.raises(UsageError, match="no point"):
+        image.plot(indices=(1, 1, 1), mosaic=(2, 2))
+    with pytest.raises(UsageError, match="for a mosaic"):
+        image.plot(axis="S")
     with pytest.raises(UsageError, match="no picture"):
         image.plot(output_path=tmp_path / "a.xyz")
-    with pytest.raises(TypeError):
-        image.plot(nothing=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="nothing"):
+        image.plot(nothing=1)
 
 
 # -- notebooks

@@ -57,6 +57,12 @@ COMMANDS: tuple[Command, ...] = (
     Command("undo", "medimg_cli.cli.undo:undo", "Return images to the grid before crop, resample and the rest."),
     Command("stats", "medimg_cli.cli.stats:stats", "Describe the values of images, per channel and per label."),
     Command("labels", "medimg_cli.cli.labels:labels", "List the labels of label maps, renumber, keep or merge them."),
+    Command("plot", "medimg_cli.cli.plot:plot", "Draw three views of an image, or a mosaic, as a picture."),
+    Command("show", "medimg_cli.cli.show:show", "Show images in the terminal, and let keys move through them."),
+    Command("gif", "medimg_cli.cli.gif:gif", "Write a journey through an image as animated GIF or WebP."),
+    Command("video", "medimg_cli.cli.video:video", "Write a journey through an image as MP4 or WebM video."),
+    Command("view", "medimg_cli.cli.view:view", "Write images into HTML pages with a viewer that needs no network."),
+    Command("report", "medimg_cli.cli.report:report", "Write one page of thumbnails and facts of a data set."),
     Command("formats", "medimg_cli.cli.formats:formats", "List the formats that can be read and written here."),
     Command("example", "medimg_cli.cli.example:example", "Print the path of a real image to try things on."),
 )

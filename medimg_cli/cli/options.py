@@ -23,7 +23,9 @@ import typer
 from medimg_cli.cli.render import Console
 
 if TYPE_CHECKING:
-    from medimg_cli.batch import BatchOptions, ClusterOptions, OneOutput
+    from medimg_cli.batch import BatchOptions, ClusterOptions, OneOutput, OnePage
+    from medimg_cli.media.look import Look
+    from medimg_cli.picturing.viewing import PageLook
 
 __all__ = [
     "FULL",
@@ -37,7 +39,9 @@ __all__ = [
     "Paths",
     "Strict",
     "command_help",
+    "known_maps",
     "known_suffixes",
+    "known_windows",
     "spell_out",
     "with_options",
 ]
@@ -76,6 +80,20 @@ def known_suffixes() -> list[str]:
     endings = {(ending, row.compressed) for row in FORMATS if row.writes for ending in row.suffixes}
     plain = {ending for ending, _ in endings}
     return sorted(plain | {f"{ending}.gz" for ending, compressed in endings if compressed and ending != ".mgz"})
+
+
+def known_windows() -> list[str]:
+    """Return the windows that have a name; shells complete them."""
+    from medimg_cli.media.window import PRESETS
+
+    return [*PRESETS, "auto", "full"]
+
+
+def known_maps() -> list[str]:
+    """Return the names of colour maps; shells complete them."""
+    from medimg_cli.media.colormaps import COLORMAPS
+
+    return sorted(COLORMAPS)
 
 
 class Option(NamedTuple):
@@ -165,14 +183,35 @@ def _cluster(values: Mapping[str, Any], context: typer.Context) -> ClusterOption
     return ClusterOptions(**values)
 
 
+def _look(values: Mapping[str, Any], context: typer.Context) -> Look:
+    from medimg_cli.media.look import Look
+
+    return Look(**values)
+
+
+def _page_look(values: Mapping[str, Any], context: typer.Context) -> PageLook:
+    from medimg_cli.picturing.viewing import PageLook
+
+    return PageLook(**values)
+
+
 def _one_output(values: Mapping[str, Any], context: typer.Context) -> OneOutput:
     from medimg_cli.batch import OneOutput
 
     return OneOutput(**values)
 
 
+def _one_page(values: Mapping[str, Any], context: typer.Context) -> OnePage:
+    from medimg_cli.batch import OnePage
+
+    return OnePage(**values)
+
+
 _FORCE = Option("Replace existing outputs.", short="-f")
 _DRY_RUN = Option("Print what would be written, and write nothing.")
+_JOBS = Option("Work on N images at a time; 0 is one per core.", int, 1, "N", "-j")
+_SKIP_EXISTING = Option("Do nothing where the output exists.")
+_IF_NEWER = Option("Replace the output only where it is older than one of the inputs.")
 _FILES_FROM = Option("Read more inputs from FILE, one a line; - is standard input.", str | None, None, "FILE")
 
 _BATCH: Mapping[str, Option] = {
@@ -187,7 +226,7 @@ _BATCH: Mapping[str, Option] = {
         *(str | None, None, "SUFFIX"),
         values=known_suffixes,
     ),
-    "jobs": Option("Work on N images at a time; 0 is one per core.", int, 1, "N", "-j"),
+    "jobs": _JOBS,
     "skip_existing": Option("Leave out inputs whose output exists."),
     "if_newer": Option("Replace only outputs that are older than their input."),
     "dry_run": _DRY_RUN,
@@ -197,6 +236,30 @@ _BATCH: Mapping[str, Option] = {
 _SCHEDULER = Option(
     "Hand the images to the Dask cluster of this scheduler, tcp://HOST:8786; its workers see the same files.",
     *(str | None, None, "ADDRESS"),
+)
+
+_LOOK: Mapping[str, Option] = {
+    "window": Option(
+        "Values shown black and white: brain, lung, bone, soft, CENTER,WIDTH, LOW:HIGH, 1%:99% or full.",
+        *(str | None, None, "WINDOW"),
+        values=known_windows,
+    ),
+    "colormap": Option("Colours of intensities: viridis, magma ...", str, "gray", "NAME", values=known_maps),
+    "channel": Option("Channel or time step that is shown, from 0; -1 is the last.", int, 0, "N"),
+    "overlay": Option("Draw this label map over it, on whatever grid it lies.", str | None, None, "FILE"),
+    "outline": Option("Draw the overlay's labels as outlines."),
+    "opacity": Option("Of the overlay, 0 to 1. Default: 0.5; 1 for outlines.", float | None, None, "PART"),
+    "neurological": Option("Show the patient's left on the left. Default: radiological, on the right."),
+    "planes": Option(
+        "Planes of the voxels, or of the body; auto: of the body where tilted by more than 10 degrees.",
+        *(Literal["auto", "stored", "straight"], "auto"),
+    ),
+    "kind": Option("What the values are.", Literal["auto", "labels", "intensities"], "auto"),
+    "plain": Option("Leave out letters, scale bar and captions."),
+}
+_OVERLAYS = Option(
+    "Show this image over it, on whatever grid it lies: labels in their colours; may be repeated.",
+    *(list[str] | None, None, "FILE"),
 )
 
 GROUPS: Mapping[str, Group] = {
@@ -209,13 +272,29 @@ GROUPS: Mapping[str, Group] = {
             "suffix": Option(
                 "Suffix, and so format, of an output that is -.", str | None, None, "SUFFIX", values=known_suffixes
             ),
-            "skip_existing": Option("Do nothing where the output exists."),
-            "if_newer": Option("Replace the output only where it is older than one of the inputs."),
+            "skip_existing": _SKIP_EXISTING,
+            "if_newer": _IF_NEWER,
             "dry_run": _DRY_RUN,
             "files_from": _FILES_FROM,
             "report": Option("Write one JSON line to FILE.jsonl; - is standard output.", str | None, None, "FILE"),
         },
         _one_output,
+    ),
+    "medimg_cli.batch.OnePage": Group(
+        "Output",
+        {
+            "force": _FORCE,
+            "jobs": _JOBS,
+            "skip_existing": _SKIP_EXISTING,
+            "if_newer": _IF_NEWER,
+            "dry_run": _DRY_RUN,
+            "files_from": _FILES_FROM,
+        },
+        _one_page,
+    ),
+    "medimg_cli.media.look.Look": Group("Looks", _LOOK, _look),
+    "medimg_cli.picturing.viewing.PageLook": Group(
+        "Looks", {k: option for k, option in _LOOK.items() if k != "plain"} | {"overlay": _OVERLAYS}, _page_look
     ),
     "medimg_cli.cli.render.Console": Group(
         "General",

@@ -353,6 +353,9 @@ class Progress:
     def advance(self) -> None:
         """One more task has ended."""
 
+    def show(self, done: int, total: int) -> None:
+        """So many steps of the one task are done."""
+
 
 class _Bar(Progress):
     def __init__(self, bar: Any, task: Any) -> None:
@@ -361,11 +364,17 @@ class _Bar(Progress):
     def advance(self) -> None:
         self._bar.advance(self._task)
 
+    def show(self, done: int, total: int) -> None:
+        self._bar.update(self._task, completed=done, total=total)
+
 
 @contextmanager
-def progress(console: Console, total: int, title: str = "") -> Iterator[Progress]:
-    """Show a progress bar on stderr while the body runs, where a person looks and more than one task is to do."""
-    if total < 2 or console.quiet or not console.watched(sys.stderr):
+def progress(console: Console, total: int | None, title: str = "") -> Iterator[Progress]:
+    """Show a progress bar on stderr while the body runs, where a person looks and more than one task is to do.
+
+    No total stands for one task whose steps will be told.
+    """
+    if (total is not None and total < 2) or console.quiet or not console.watched(sys.stderr):
         yield Progress()
         return
     from rich.console import Console as RichConsole

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from medimg_cli.batch import BatchOptions, Outcome, ReportFile, Task, Work, plan_outputs, run_tasks, split_paths
+from medimg_cli.batch import STREAM, BatchOptions, Outcome, ReportFile, Task, Work, plan_outputs, run_tasks, split_paths
 from medimg_cli.cli.render import Console, escape, progress
 from medimg_cli.storage.urls import public_name
 
@@ -23,6 +24,7 @@ def run_batch(
     batch: BatchOptions,
     console: Console,
     stands_for: Callable[[str], str] = str,
+    suffix: str | None = None,
 ) -> int:
     """Do ``work`` on every input, tell on stderr what came of it, and return the exit code.
 
@@ -36,6 +38,8 @@ def run_batch(
     console : Console
     stands_for : callable, optional
         Output -> the file that tells whether it is there; see `plan_outputs`.
+    suffix : str, optional
+        Suffix of outputs in a folder, and of one that is ``-``, where ``batch`` has none.
 
     Returns
     -------
@@ -43,12 +47,15 @@ def run_batch(
         0, or 2 if any input failed.
     """
     inputs, output = split_paths(paths or (), batch)
+    if batch.suffix is None and output in (None, STREAM):
+        batch = replace(batch, suffix=suffix)
     tasks = plan_outputs(inputs, output, batch, stands_for=stands_for)
     counts = dict.fromkeys(("done", "planned", "skipped", "failed"), 0)
     with ExitStack() as stack:
         report = stack.enter_context(ReportFile(batch.report, tasks)) if batch.report is not None else None
-        bar = stack.enter_context(progress(console, len(tasks)))
-        for outcome in stack.enter_context(closing(run_tasks(tasks, work, batch))):
+        alone = work.steps and len(tasks) == 1
+        bar = stack.enter_context(progress(console, None if alone else len(tasks)))
+        for outcome in stack.enter_context(closing(run_tasks(tasks, work, batch, bar.show if alone else None))):
             counts[outcome.status] += 1
             _tell(outcome, console, brief=len(tasks) > 1)
             if batch.dry_run and batch.report != "-" and outcome.status == "planned":

@@ -244,7 +244,9 @@ def place(parsed: Parsed, axes: Axes) -> Placed:
         name = parsed.fields.get("space")
         reason = "the header names no space" if name is None else f"the space {name[:60]!r} names no anatomy"
         warnings.append(f"orientation is unknown: {reason}, read as left-posterior-superior")
-    source = "space directions" if has_directions else "spacings" if "spacings" in parsed.fields else "none"
+    source = "spacings" if "spacings" in parsed.fields else "none"
+    if has_directions:
+        source = "unnamed space" if letters is None else "space directions"
     seconds, time_unit = _time(parsed, axes)
     return Placed(affine, source, unit, seconds, time_unit, tuple(warnings))
 

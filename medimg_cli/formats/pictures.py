@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from medimg_cli.storage.atomic import StagedFile
 
-__all__ = ["fit", "open", "write_file"]
+__all__ = ["fit", "open", "with_pixel_size", "write_file"]
 
 #: Bytes at the end of a file in which its end mark must be, and at its start in which sCAL must be.
 _TAIL, _HEAD = 1 << 16, 1 << 16
@@ -306,7 +306,7 @@ def write_file(staged: StagedFile, name: str, backend: Backend, header: Header, 
     picture.save(memory, kind, **_options(header, kind, level))
     content = memory.getvalue()
     if kind == "PNG" and header.spacing[:2] != (1.0, 1.0):
-        content = content[:_PNG_START] + _scale_chunk(header.spacing[:2]) + content[_PNG_START:]
+        content = with_pixel_size(content, header.spacing[:2])
     staged.write(content)
 
 
@@ -321,9 +321,10 @@ def _options(header: Header, kind: str, level: int | None) -> dict[str, Any]:
     return {}
 
 
-def _scale_chunk(sizes: Sequence[float]) -> bytes:
-    """Return the sCAL chunk for the size of a pixel, as ITK reads it; Pillow writes none."""
+def with_pixel_size(png: bytes, sizes: Sequence[float]) -> bytes:
+    """Return a PNG with width and height of a pixel in mm: chunk sCAL, as ITK reads it; Pillow writes none."""
     from zlib import crc32
 
     content = b"sCAL\x01" + b"\0".join(repr(size).encode() for size in sizes)
-    return (len(content) - 4).to_bytes(4, "big") + content + crc32(content).to_bytes(4, "big")
+    chunk = (len(content) - 4).to_bytes(4, "big") + content + crc32(content).to_bytes(4, "big")
+    return png[:_PNG_START] + chunk + png[_PNG_START:]

@@ -3,176 +3,158 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
+from math import ceil, floor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image as Pillow
-from PIL import ImageDraw
 
+from medimg_cli.affine import AffineMatrix
+from medimg_cli.dtypes import integer_range, is_integer
 from medimg_cli.errors import GeometryError, UsageError
-from medimg_cli.media.window import PERCENTILES, colours, grey, window_of
+from medimg_cli.grid import Grid
+from medimg_cli.media.drawing import draw_cross, draw_marks
+from medimg_cli.media.look import Look
+from medimg_cli.media.overlay import Overlay
+from medimg_cli.media.window import LabelColours, Shades, describe_window, inverted, parse_window
 from medimg_cli.operations.protocol import apply
 from medimg_cli.operations.reorient import Reorient
+from medimg_cli.operations.requests import PlaceRequest
+from medimg_cli.operations.resample import Resample
 
 if TYPE_CHECKING:
     from medimg_cli.backends import Backend
 
-__all__ = ["PLANES", "Plane", "Scene", "side_by_side"]
+__all__ = ["OPPOSITE", "Plane", "Scene"]
 
-#: Axes of the turned volume: towards the patient's left, back and feet, as pictures run right and down.
-_ORDER = "LPI"
-#: Slices that are looked at to find a window for all.
-_SAMPLES = 16
+OPPOSITE = dict(zip("RLAPSI", "LRPAIS", strict=True))
+"""Letter -> the letter of the other side."""
+_NAMES = ("sagittal", "coronal", "axial")
+
+#: Slices, volumes and values that are looked at to find a window for all.
+_SLICES, _VOLUMES, _VALUES = 16, 4, 1 << 18
+#: Bytes of voxels that are read at a time for a film.
+_SLAB = 1 << 24
+#: Edges of pictures have at most so many pixels.
+_MOST = 8192
+#: Letters of planes that are tilted by more degrees would mislead; planes of the body are then computed, unless voxels
+#: are longer than they are wide by more than this factor, or the volume is thinner than so many voxels.
+_TILT, _ELONGATED, _THIN = 10.0, 2.0, 16
 
 
 class Plane(NamedTuple):
-    """How a picture lies in a volume whose axes run to L, P, I.
+    """How a picture lies in a volume whose axes run right, down and away as pictures need them.
 
     Parameters
     ----------
+    name : str
+        "sagittal", "coronal" or "axial".
     across : int
         The axis that the picture is a slice across.
     right, down : int
         The axes that run to the right and down.
     letters : str
-        Where left, right, top and bottom of the picture are.
+        Where left, right, top and bottom of the picture are; "" where nobody knows.
     """
 
+    name: str
     across: int
     right: int
     down: int
     letters: str
 
 
-PLANES = {
-    "sagittal": Plane(0, 1, 2, "APSI"),
-    "coronal": Plane(1, 0, 2, "RLSI"),
-    "axial": Plane(2, 0, 1, "RLAP"),
-}
-"""The three orthogonal views in the radiological convention."""
-
-
 class Scene:
-    """A volume that pictures are taken of; each reads the slice that it shows and nothing else.
+    """A volume that pictures are taken of; each reads the slices that it shows and no more.
+
+    Axes of the volume as it is shown run towards the patient's left (right, in the neurological convention), back and
+    feet, so that axial and coronal pictures are seen from the feet and from the front (from the head and from behind),
+    and sagittal ones from the left. Where the voxels lie at an angle to the body, planes of the voxels are shown;
+    where the angle is above 10 degrees, voxels are at most twice as long as wide and no side has fewer than 16, planes
+    of the body are computed by linear interpolation, for the letters at the edges would mislead.
 
     Parameters
     ----------
     backend : Backend
+    look : Look
     labels : bool
         Whether values are labels, shown in their colours.
-    channel : int
-        Which channel is shown, unless the channels are colours.
-    percentiles : (low, high)
-        Of the values that become black and white.
-    window : (low, high), optional
-        These values themselves.
+    overlay : Backend, optional
+        A label map that is drawn over it.
+    name : str
+        Of the image, for messages.
 
     Raises
     ------
     UsageError
         If there is no such channel.
+    GeometryError
+        If nothing of the overlay lies on the image, or a voxel has no extent.
     """
 
     def __init__(
         self,
         backend: Backend,
+        look: Look | None = None,
         *,
         labels: bool = False,
-        channel: int = 0,
-        percentiles: Sequence[float] = PERCENTILES,
-        window: tuple[float, float] | None = None,
+        overlay: Backend | None = None,
+        name: str = "the image",
     ) -> None:
-        self.volume = apply(Reorient(_ORDER), backend)
+        self.look, self.labels = look or Look(), labels
+        self._order = "RPI" if self.look.neurological else "LPI"
+        self.stored = self.volume = apply(Reorient(self._order), backend)
         header = self.volume.header
-        self.shape, self.spacing, self.labels = header.spatial_shape, header.spacing, labels
         kind, size = header.axes[-1] if header.axes else ("", 1)
         self.colour = kind == "rgb" and size in (3, 4) and header.dtype == "uint8"
-        if not -header.channels <= channel < header.channels:
-            raise UsageError(f"channel {channel}: the image has {header.channels}")
-        step = header.channels // size if self.colour else 1
-        first = 0 if self.colour else channel % header.channels
-        self.channels = range(first, first + step * 3, step) if self.colour else range(first, first + 1)
-        self.percentiles, self._window = percentiles, window
+        self.steps = header.channels // size if self.colour else header.channels
+        if not -self.steps <= self.look.channel < self.steps:
+            raise UsageError(f"channel {self.look.channel}: the image has {self.steps}")
+        self.channel = self.look.channel % self.steps
+        self._common = header.gradients is None and "time" in dict(header.axes)
+        self._inverted = inverted(header)
+        self._shades: dict[int, Shades] = {}
+        self.known = header.orientation_known
+        if self._straightens():
+            self.volume = apply(self._straight(), self.volume)
+        grid = self.grid = self.volume.header.grid
+        self.shape, self.spacing = grid.shape, grid.spacing
+        if not min(self.spacing):
+            hint = "set the voxel size first: medimg edit --spacing"
+            raise GeometryError("voxels have an edge of 0 mm, so that proportions are unknown", hint=hint)
+        self._colours = LabelColours(header.labels)
+        self.overlay = None
+        if overlay is not None:
+            look = self.look
+            self.overlay = Overlay(overlay, grid, outline=look.outline, opacity=look.opacity, name=name)
 
-    @property
-    def window(self) -> tuple[float, float]:
-        """The values that become black and white: percentiles of some slices across the longest axis."""
-        if self._window is None:
-            axis = max(range(3), key=lambda a: self.shape[a])
-            count = self.shape[axis]
-            places = sorted({round((n + 0.5) * count / _SAMPLES - 0.5) for n in range(_SAMPLES)} & set(range(count)))
-            parts = [self._read(axis, place or 0).ravel() for place in places or [count // 2]]
-            self._window = window_of(np.concatenate(parts), self.percentiles)
-        return self._window
+    # -- geometry -----------------------------------------------------------------------------------------------------
 
-    def _read(self, axis: int, place: int) -> np.ndarray[Any, Any]:
-        """Return one slice, (channels, and the two other axes in their order)."""
-        spans = [range(size) for size in self.shape]
-        spans[axis] = range(place, place + 1)
-        found: np.ndarray[Any, Any] = self.volume.read((self.channels, spans[0], spans[1], spans[2])).squeeze(axis + 1)
-        return found
+    @cached_property
+    def planes(self) -> dict[str, Plane]:
+        """The three orthogonal views, by name."""
+        to = self._order if self.known else ""
+        rows = []
+        for across, right, down in ((0, 1, 2), (1, 0, 2), (2, 0, 1)):
+            letters = f"{OPPOSITE[to[right]]}{to[right]}{OPPOSITE[to[down]]}{to[down]}" if to else ""
+            rows.append(Plane(_NAMES[across], across, right, down, letters))
+        return {row.name: row for row in rows}
 
-    def picture(self, plane: Plane, place: int, *, scale: float | None = None, letters: bool = False) -> Any:
-        """Return one slice as a Pillow image, in true proportions.
-
-        Parameters
-        ----------
-        plane : Plane
-        place : int
-            Voxel along the axis across, counted towards L, P or I.
-        scale : float, optional
-            Pixels per mm; left out, one pixel for the smaller of the two voxel sizes.
-        letters : bool
-            Whether letters at the edges say where the patient's left, back and so on are.
+    def plane(self, letter: str) -> Plane:
+        """Return the plane across an axis of the body.
 
         Raises
         ------
-        GeometryError
-            If the slice lies outside.
+        UsageError
+            If the letter is none of R, L, A, P, S, I.
         """
-        if not 0 <= place < self.shape[plane.across]:
-            raise GeometryError(f"slice {place}: there are {self.shape[plane.across]} across this plane")
-        values = self._read(plane.across, place)
-        if plane.right > plane.down:
-            values = values.swapaxes(1, 2)
-        values = values.swapaxes(1, 2)  # (channels, down, right)
-        if self.colour:
-            pixels = np.moveaxis(values, 0, -1).astype(np.uint8)
-        elif self.labels:
-            pixels = colours(values[0], self.volume.header.labels)
-        else:
-            pixels = grey(values[0], self.window)
-        size = self._pixels(plane, scale)
-        how = Pillow.Resampling.NEAREST if self.labels else Pillow.Resampling.BILINEAR
-        shown = Pillow.fromarray(np.ascontiguousarray(pixels))
-        shown = shown if shown.size == size else shown.resize(size, how)
-        return _lettered(shown, plane.letters) if letters else shown
+        word = letter.upper() if isinstance(letter, str) else ""
+        if word not in tuple("RLAPSI"):
+            raise UsageError(f"direction is {letter!r}, expected one of R, L, A, P, S, I")
+        return self.planes[_NAMES["RLAPSI".index(word) // 2]]
 
-    def _pixels(self, plane: Plane, scale: float | None) -> tuple[int, int]:
-        extent = [self.shape[axis] * self.spacing[axis] for axis in (plane.right, plane.down)]
-        scale = scale or 1 / min(self.spacing[plane.right], self.spacing[plane.down])
-        width, height = (max(1, round(min(length * scale, 8192))) for length in extent)
-        return width, height
-
-    def views(self, places: Sequence[int | None] = (None,) * 3, *, side: int, letters: bool = False) -> list[Any]:
-        """Return the three orthogonal views, the longest edge of the volume ``side`` pixels long.
-
-        Parameters
-        ----------
-        places : 3 ints or None
-            Voxels towards L, P, I; None is the middle.
-        side : int
-        letters : bool
-        """
-        longest = max(n * step for n, step in zip(self.shape, self.spacing, strict=True))
-        found = []
-        for plane in PLANES.values():
-            place = places[plane.across]
-            middle = self.shape[plane.across] // 2
-            found.append(self.picture(plane, middle if place is None else place, scale=side / longest, letters=letters))
-        return found
-
-    def sweep(self, direction: str) -> tuple[Plane, range]:
+    def sweep(self, letter: str) -> tuple[Plane, range]:
         """Return the plane and the slices of a journey towards a letter.
 
         Raises
@@ -183,52 +165,317 @@ class Scene:
         Examples
         --------
         >>> from medimg_cli.backends import ArrayBackend
-        >>> from medimg_cli.affine import AffineMatrix
         >>> from medimg_cli.header import Header
         >>> header = Header(shape=(1, 4, 5, 3), dtype="int16", affine=AffineMatrix())
         >>> Scene(ArrayBackend(np.zeros((1, 4, 5, 3), "int16"), header)).sweep("S")[1]
         range(2, -1, -1)
         """
-        letter = direction[:1].upper() if isinstance(direction, str) else ""
-        if letter not in tuple("RLAPSI"):
-            raise UsageError(f"direction is {direction!r}, expected one of R, L, A, P, S, I")
-        plane = next(plane for plane in PLANES.values() if plane.across == "RLAPSI".index(letter) // 2)
+        plane = self.plane(letter)
         places = range(self.shape[plane.across])
-        return plane, places if letter in _ORDER else places[::-1]
+        return plane, places if letter.upper() in self._order else places[::-1]
 
-    def frames(self, direction: str, *, most: int | None = None, reverse: bool = False) -> Iterator[Any]:
-        """Yield the pictures of a journey towards a letter, at most so many, evenly spread."""
-        plane, places = self.sweep(direction)
-        if most is not None and len(places) > most:
-            places = places[:: -(-len(places) // most)]
-        for place in reversed(places) if reverse else places:
-            yield self.picture(plane, place)
+    def place_at(self, letter: str, place: str) -> tuple[Plane, int]:
+        """Return the plane and the slice that an axis of the body and a place on it name, as `medimg slice` has them.
 
+        Parameters
+        ----------
+        letter : str
+            R, L, A, P, S or I: the voxel axis nearest to it.
+        place : str
+            "50%", "12mm" or "88", see `PlaceRequest`.
 
-def _lettered(picture: Any, letters: str) -> Any:
-    """Return a picture with letters at its left, right, top and bottom edge."""
-    shown = picture.convert("RGB")
-    draw = ImageDraw.Draw(shown)
-    width, height = shown.size
-    size = max(9, min(width, height, 200) // 11)
-    places = ((3, height / 2, "lm"), (width - 3, height / 2, "rm"), (width / 2, 2, "mt"), (width / 2, height - 2, "mb"))
-    for letter, (x, y, anchor) in zip(letters, places, strict=True):
-        font = {"font_size": size, "anchor": anchor, "stroke_width": 1, "stroke_fill": (0, 0, 0)}
-        draw.text((x, y), letter, fill=(255, 214, 90), **font)
-    return shown
+        Raises
+        ------
+        UsageError
+            If either makes no sense, or the place lies outside.
+        """
+        step = PlaceRequest(letter, place).prepare(self.volume)
+        axis, _ = self.grid.affine.nearest_axis(letter)
+        return self.planes[_NAMES[axis]], step.spans[axis + 1].start
 
+    def place_of(self, plane: Plane, place: int) -> str:
+        """Say where a slice lies in the world: a letter and mm from the origin, through the middle of the slice.
 
-def side_by_side(pictures: Sequence[Any], *, gap: int = 4, title: str = "") -> Any:
-    """Return pictures in a row, centred, on black, a title above them."""
-    height = max(picture.height for picture in pictures)
-    width = sum(picture.width for picture in pictures) + gap * (len(pictures) - 1)
-    head = 22 if title else 0
-    sheet = Pillow.new("RGB", (width, height + head))
-    at = 0
-    for picture in pictures:
-        sheet.paste(picture, (at, head + (height - picture.height) // 2))
-        at += picture.width + gap
-    if title:
-        line = "".join(each if each.isprintable() else "?" for each in title)
-        ImageDraw.Draw(sheet).text((width / 2, head / 2), line, fill=(235, 235, 235), font_size=14, anchor="mm")
-    return sheet
+        Examples
+        --------
+        >>> from medimg_cli.backends import ArrayBackend
+        >>> from medimg_cli.header import Header
+        >>> header = Header(shape=(1, 4, 5, 3), dtype="int16", affine=AffineMatrix())
+        >>> scene = Scene(ArrayBackend(np.zeros((1, 4, 5, 3), "int16"), header))
+        >>> scene.place_of(scene.planes["axial"], 0)
+        'S 2 mm'
+        """
+        voxel = [(n - 1) / 2 for n in self.shape]
+        voxel[plane.across] = place
+        where = float(self.grid.world(voxel)[plane.across])
+        letters = "RL", "AP", "SI"
+        return f"{letters[plane.across][where < 0]} {abs(round(where, 1)):g} mm" if self.known else f"slice {place}"
+
+    def scale(self, plane: Plane, *, size: int | None = None, least: int = 0) -> float:
+        """Return pixels per mm of a picture.
+
+        Parameters
+        ----------
+        plane : Plane
+        size : int, optional
+            Pixels of its longer edge. Left out: one pixel for the smaller of the two voxel sizes.
+        least : int
+            Where its longer edge then has fewer pixels, it becomes a whole number of times as large.
+        """
+        longer = max(self.shape[axis] * self.spacing[axis] for axis in (plane.right, plane.down))
+        if size is not None:
+            return size / longer
+        natural = min(1 / min(self.spacing[plane.right], self.spacing[plane.down]), _MOST / longer)
+        return natural * max(1, ceil(least / (longer * natural) - 1e-6))
+
+    def _pixels(self, plane: Plane, scale: float) -> tuple[int, int]:
+        extent = [self.shape[axis] * self.spacing[axis] for axis in (plane.right, plane.down)]
+        scale = min(scale, _MOST / max(extent))
+        width, height = (max(1, round(length * scale)) for length in extent)
+        return width, height
+
+    def _straightens(self) -> bool:
+        """Tell whether planes of the body are computed."""
+        grid, planes = self.volume.header.grid, self.look.planes
+        tilt = 0.0 if grid.affine.is_singular else grid.affine.obliquity_deg
+        if planes != "auto" or not self.known:
+            return planes == "straight" and tilt > 0
+        return tilt > _TILT and max(grid.spacing) <= _ELONGATED * min(grid.spacing) and min(grid.shape) >= _THIN
+
+    def _straight(self) -> Resample:
+        """Return the resampling to a grid along the axes of the body around all voxels; black beyond them."""
+        header = self.volume.header
+        signs = [1.0 if letter in "RAS" else -1.0 for letter in self._order]
+        spacing = header.spacing
+        shape = [max(1, round((high - low) / step)) for (low, high), step in zip(header.grid.box, spacing)]
+        rows = [[0.0] * 4 for _ in range(3)]
+        for axis, (middle, step, sign) in enumerate(zip(header.grid.center, spacing, signs)):
+            rows[axis][axis], rows[axis][3] = sign * step, middle - sign * step * (shape[axis] - 1) / 2
+        kind = "nearest" if self.labels else "linear"
+        return Resample(Grid(shape, AffineMatrix(rows)), interpolation=kind, fill=self._black(), antialias=False)
+
+    def _black(self) -> float:
+        """Return a value that is shown black and that the image can hold."""
+        if self.labels or self.colour:
+            return 0.0
+        value = self.limits()[1 if self._inverted else 0]
+        header = self.stored.header
+        slope, inter = (header.slope or 1.0, header.inter or 0.0) if header.scaled else (1.0, 0.0)
+        if not is_integer(header.dtype):
+            return value
+        low, high = integer_range(header.dtype)
+        number = min(max(floor((value - inter) / slope) + self._inverted, low), high)
+        return number * slope + inter
+
+    # -- values -------------------------------------------------------------------------------------------------------
+
+    def limits(self, channel: int | None = None) -> tuple[float, float]:
+        """Return the values that become black and white, of the channel that is shown or of another.
+
+        Steps of a time series share one window, for signals that change are what they are looked at for; volumes of
+        diffusion and other channels have one each.
+        """
+        return self._shade(self.channel if channel is None else channel).window
+
+    def _shade(self, channel: int) -> Shades:
+        channel = 0 if self._common else channel
+        if channel not in self._shades:
+            rule, header = parse_window(self.look.window), self.stored.header
+            limits = rule.limits(header, lambda: self._sample(channel))
+            self._shades[channel] = Shades(limits, inverted=self._inverted)
+        return self._shades[channel]
+
+    def _sample(self, channel: int) -> np.ndarray[Any, Any]:
+        """Return values of some slices across the longest axis, the same for all storages and both conventions."""
+        volume = apply(Reorient("LPI"), self.stored)
+        shape = volume.header.spatial_shape
+        axis = max(range(3), key=lambda a: shape[a])
+        step = -(-shape[axis] // _SLICES)
+        spans = [range(size) for size in shape]
+        spans[axis] = range(min(step // 2, shape[axis] - 1), shape[axis], step)
+        count = self.steps
+        channels = range(0, count, -(-count // _VOLUMES)) if self._common else range(channel, channel + 1)
+        found = volume.read((channels, spans[0], spans[1], spans[2])).ravel()
+        return found[:: -(-found.size // _VALUES)]
+
+    def _components(self, channel: int) -> range:
+        """Return the channels of the backend that make one shown."""
+        return range(channel, channel + self.steps * 2 + 1, self.steps) if self.colour else range(channel, channel + 1)
+
+    # -- pictures -----------------------------------------------------------------------------------------------------
+
+    def picture(
+        self,
+        plane: Plane,
+        place: int,
+        *,
+        scale: float | None = None,
+        cross: Sequence[float] | None = None,
+        channel: int | None = None,
+    ) -> Any:
+        """Return one slice as a Pillow image, in true proportions.
+
+        Parameters
+        ----------
+        plane : Plane
+        place : int
+            Voxel along the axis across.
+        scale : float, optional
+            Pixels per mm; left out: as `scale`.
+        cross : (right, down), optional
+            Voxel through which a cross-hair is drawn, along these axes.
+        channel : int, optional
+            Another one than that of the look.
+
+        Returns
+        -------
+        PIL.Image.Image
+            "L" where nothing on it has a colour, else "RGB".
+
+        Raises
+        ------
+        GeometryError
+            If the slice lies outside.
+        """
+        if not 0 <= place < self.shape[plane.across]:
+            raise GeometryError(f"slice {place}: there are {self.shape[plane.across]} across this plane")
+        (found,) = self.pictures(plane, range(place, place + 1), scale=scale, channel=channel)
+        if cross is not None:
+            width, height = found.size
+            right, down = ((cross[n] + 0.5) / self.shape[axis] for n, axis in enumerate((plane.right, plane.down)))
+            draw_cross(found, right * width, down * height)
+            self._mark(found, plane, scale)  # letters stand over the lines
+        return found
+
+    def pictures(
+        self, plane: Plane, places: range, *, scale: float | None = None, channel: int | None = None
+    ) -> Iterator[Any]:
+        """Yield several slices as pictures; some are read at a time, never all.
+
+        Parameters
+        ----------
+        plane : Plane
+        places : range
+            Voxels along the axis across, in any order and with any step.
+        scale : float, optional
+            Pixels per mm; left out: as `scale`.
+        channel : int, optional
+        """
+        channel = self.channel if channel is None else channel
+        components = self._components(channel)
+        one = self.volume.header.itemsize * len(components) * self.shape[plane.right] * self.shape[plane.down]
+        many = max(1, _SLAB // one)
+        for start in range(0, len(places), many):
+            spans = [range(size) for size in self.shape]
+            spans[plane.across] = places[start : start + many]
+            slab = self.volume.read((components, spans[0], spans[1], spans[2]))
+            slab = np.moveaxis(slab, plane.across + 1, 0).swapaxes(2, 3)  # (slices, components, down, right)
+            labels = self.overlay.read(spans) if self.overlay is not None else None
+            if labels is not None:
+                labels = np.moveaxis(labels, plane.across, 0).swapaxes(1, 2)
+            for n, values in enumerate(slab):
+                yield self._drawn(values, plane, scale, labels[n] if labels is not None else None, channel)
+
+    def through(self, plane: Plane, place: int, channels: range, *, scale: float | None = None) -> Iterator[Any]:
+        """Yield one slice at several time steps or in several channels.
+
+        Parameters
+        ----------
+        plane : Plane
+        place : int
+            Voxel along the axis across.
+        channels : range
+        scale : float, optional
+            Pixels per mm; left out: as `scale`.
+        """
+        for channel in channels:
+            yield self.picture(plane, place, scale=scale, channel=channel)
+
+    def _drawn(
+        self,
+        values: np.ndarray[Any, Any],
+        plane: Plane,
+        scale: float | None,
+        labels: np.ndarray[Any, Any] | None,
+        channel: int,
+    ) -> Any:
+        """Return the picture of one slice: (components, down, right) values, and (down, right) labels over it."""
+        scale = self.scale(plane) if scale is None else scale
+        size = self._pixels(plane, scale)
+        if self.colour:
+            pixels = np.moveaxis(values[:3], 0, -1).astype(np.uint8)
+        elif self.labels:
+            pixels = self._colours(values[0])
+        else:
+            pixels = self._shade(channel)(values[0])
+        shown = Pillow.fromarray(np.ascontiguousarray(pixels))
+        if shown.size != size:
+            shown = shown.resize(size, Pillow.Resampling.NEAREST if self.labels else Pillow.Resampling.BILINEAR)
+        if shown.mode == "L" and self.look.colormap != "gray":
+            shown.putpalette(self._palette)
+            shown = shown.convert("RGB")
+        if labels is not None and self.overlay is not None:
+            shown = self.overlay.paint(shown, labels)
+        self._mark(shown, plane, scale)
+        return shown
+
+    def _mark(self, shown: Any, plane: Plane, scale: float | None) -> None:
+        if not self.look.plain:
+            scale = self.scale(plane) if scale is None else scale
+            draw_marks(shown, plane.letters, caption=self.convention(plane), scale=scale)
+
+    @cached_property
+    def _palette(self) -> bytes:
+        from medimg_cli.media.colormaps import colormap
+
+        return colormap(self.look.colormap).tobytes()
+
+    def views(
+        self, places: Sequence[float | None] = (None,) * 3, *, side: int | None = None, cross: bool = False
+    ) -> list[Any]:
+        """Return the three orthogonal views through one place, all at one scale.
+
+        Parameters
+        ----------
+        places : 3 floats or None
+            Voxel of the volume as shown; None is the middle.
+        side : int, optional
+            Pixels of the longest edge of the volume; left out: one for the smallest voxel size.
+        cross : bool
+            Whether a cross-hair marks the place.
+
+        Raises
+        ------
+        GeometryError
+            If the place lies outside.
+        """
+        longest = max(n * step for n, step in zip(self.shape, self.spacing, strict=True))
+        scale = side / longest if side is not None else 1 / min(self.spacing)
+        place = [n // 2 if at is None else at for n, at in zip(self.shape, places, strict=True)]
+        found = []
+        for plane in self.planes.values():
+            at = (place[plane.right], place[plane.down]) if cross else None
+            found.append(self.picture(plane, round(place[plane.across]), scale=scale, cross=at))
+        return found
+
+    # -- words --------------------------------------------------------------------------------------------------------
+
+    def convention(self, plane: Plane | None = None) -> str:
+        """Return what must be said about left and right of a picture; "" where none of the two is seen."""
+        if not self.known:
+            return "orientation unknown"
+        if plane is not None and not set(plane.letters) & {"L", "R"}:
+            return ""
+        return "neurological" if self.look.neurological else "radiological"
+
+    def remarks(self, channel: int | None = None) -> list[str]:
+        """Return what a caption says of how it, or another channel of it, is shown: convention, window, planes."""
+        found = [self.convention()]
+        if not self.colour and not self.labels:
+            found.append(describe_window(*self.limits(channel)))
+        tilt = self.stored.header.affine.obliquity_deg
+        if self.volume is not self.stored:
+            found.append(f"straightened from {tilt:.3g}\N{DEGREE SIGN}")
+        elif tilt >= 0.5 and self.known:
+            found.append(f"oblique by {tilt:.3g}\N{DEGREE SIGN}")
+        return found

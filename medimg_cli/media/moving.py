@@ -1,170 +1,164 @@
-"""Files that move: GIF through Pillow, video through ffmpeg. A file appears whole or not at all."""
+"""Films as files: animated GIF and WebP, through Pillow. A file appears whole or not at all."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Sequence
+from io import BytesIO
+from itertools import chain
 from typing import Any
 
-from medimg_cli.errors import MissingExtraError, StorageError, UsageError
+from PIL import Image as Pillow
+from PIL import ImageChops
+from PIL.GifImagePlugin import getdata, getheader
+
+from medimg_cli.errors import UsageError
+from medimg_cli.media.film import Roll
+from medimg_cli.media.palettes import Palette
 from medimg_cli.storage.atomic import AtomicGroup
 
-__all__ = ["FASTEST", "check_film", "ffmpeg_binary", "write_gif", "write_video"]
+__all__ = ["ANIMATIONS", "VIDEOS", "Advance", "check_suffix", "write_animation"]
 
-#: Frames a second that viewers of GIF still show: they count in hundredths of a second, and not below two.
-FASTEST = 50
+Advance = Callable[[int, int], None]
+"""Called with how many frames are done, and of how many."""
+
+VIDEOS = (".mp4", ".webm")
+"""Suffixes of videos."""
+
+#: Hundredths of a second that a frame of a GIF can last at most.
+_LONGEST = 65535
+#: Frames that are looked at to find a palette for all, and pixels, unless two frames have more.
+_FRAMES, _PIXELS = 16, 1 << 22
 
 
-def check_film(seconds: float, path: str, suffix: str) -> None:
-    """Refuse a film before its frames are drawn.
+def check_suffix(path: str, suffixes: Sequence[str]) -> str:
+    """Return the suffix of an output, in small letters.
 
     Raises
     ------
     UsageError
-        If the duration makes no sense, or the name does not end in the suffix.
+        If it is none of those given.
+
+    Examples
+    --------
+    >>> check_suffix("a/b.GIF", (".gif", ".webp"))
+    '.gif'
     """
-    if not 0 < seconds < 3600:
-        raise UsageError(f"a duration of {seconds} seconds", hint="more than 0, less than 3600")
-    if not path.lower().endswith(suffix):
-        raise UsageError(f"expected a name that ends in {suffix}", path=path)
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix not in suffixes:
+        others = "".join(
+            f"; medimg {command} writes {suffix}"
+            for command, known in (("gif", ANIMATIONS), ("video", VIDEOS))
+            if suffix in known
+        )
+        raise UsageError(f"expected a name that ends in {' or '.join(suffixes)}{others}", path=path)
+    return suffix
 
 
-def write_gif(frames: Sequence[Any], path: str, *, seconds: float, loop: int = 0, optimize: bool = True) -> None:
-    """Write pictures as an animated GIF.
+def write_animation(
+    roll: Roll, path: str, *, loop: int = 0, optimize: bool = True, force: bool = False, advance: Advance | None = None
+) -> None:
+    """Write a film as an animated GIF, or as WebP.
+
+    Frames are drawn and packed one after the other. A frame holds only the part that has changed. GIF has one palette
+    for all frames: greys and colour maps keep their 256 levels exactly, other colours share 256, without dithering.
+    WebP is lossless: of a noisy head it takes 0.85 times the bytes of the GIF (a lossy one 0.3 times, but its greys are
+    wrong by 1 on average), and all colours are kept.
 
     Parameters
     ----------
-    frames : sequence of Pillow images
-        Grey ones keep their 256 levels, others share one palette.
+    roll : Roll
     path : str
-        A file of that name is replaced.
-    seconds : float
-        How long one round takes.
+        ``.gif`` or ``.webp``.
     loop : int
         How often it is repeated; 0: for ever.
     optimize : bool
-        Whether to leave unused colours out of the palette.
+        Whether to leave out of a GIF what does not change from frame to frame.
+    force : bool
+        Whether an existing file is replaced.
+    advance : callable, optional
+        Is told how many frames are done.
 
     Raises
     ------
     UsageError
-        If there is no frame, the duration makes no sense, or the name does not end in ``.gif``.
+        If the name ends otherwise, or a frame lasts longer than GIF can say.
     StorageError
-        If the file cannot be written.
+        If the file exists and may not be replaced, or cannot be written.
     """
-    from io import BytesIO
+    writer = ANIMATIONS[check_suffix(path, tuple(ANIMATIONS))]
+    with AtomicGroup(force=force) as group:
+        file = group.create(path)
+        for piece in writer(_told(roll, advance), roll, loop, optimize):
+            file.write(piece)
 
-    check_film(seconds, path, ".gif")
-    if not frames:
-        raise UsageError("a GIF without frames", path=path)
-    shown = list(frames)
-    if shown[0].mode != "L":
-        common = shown[len(shown) // 2].convert("RGB").quantize(256)
-        shown = [frame.convert("RGB").quantize(palette=common, dither=0) for frame in shown]
+
+def _told(roll: Roll, advance: Advance | None) -> Iterator[Any]:
+    """Yield the frames of a film, and tell when each is done with."""
+    for done, frame in enumerate(roll, 1):
+        yield frame
+        if advance is not None:
+            advance(done, len(roll))
+
+
+def _gif(frames: Iterator[Any], roll: Roll, loop: int, optimize: bool) -> Iterator[bytes]:
+    """Yield the bytes of a GIF (version 89a: a global palette, NETSCAPE2.0 for loops, a delay for each frame)."""
+    lasts = roll.table.lasts(100)
+    if max(lasts) > _LONGEST:
+        raise UsageError(f"each frame would last {lasts[0] / 100:g} s", hint="GIF knows 655 s at most; use .webp")
+    first = next(frames)
+    palette = None if first.mode == "L" else _palette(roll, first.width * first.height)
+    greys = bytes(level for level in range(256) for _ in range(3))
+    blank = Pillow.new("P", first.size)
+    blank.putpalette(greys if palette is None else palette.colours.tobytes())
+    yield from getheader(blank, info={"loop": loop, "duration": 1})[0]
+    before = None
+    for frame, last in zip(chain([first], frames), lasts, strict=True):
+        shown = frame if palette is None else palette.numbers(frame)
+        box = (0, 0, *shown.size)
+        if optimize and before is not None:
+            box = ImageChops.difference(shown, before).getbbox() or (0, 0, 1, 1)
+        yield b"".join(getdata(shown.crop(box), box[:2], duration=10 * last, disposal=1))
+        before = shown
+    yield b";"
+
+
+def _palette(roll: Roll, pixels: int) -> Palette:
+    """Return the colours of a film: those of its colour map, or what some of its frames need."""
+    scene = roll.scene
+    if scene.look.colormap == "gray" or scene.labels or scene.colour or scene.overlay is not None:
+        return Palette.of(roll.some(min(_FRAMES, max(2, _PIXELS // pixels))))
+    from medimg_cli.media.colormaps import colormap
+
+    return Palette(colormap(scene.look.colormap))
+
+
+def _webp(frames: Iterator[Any], roll: Roll, loop: int, optimize: bool) -> Iterator[bytes]:
+    """Yield the bytes of an animated WebP; it counts how often it is played, GIF how often it is repeated."""
     memory = BytesIO()
-    ends = [round(100 * seconds * n / len(shown)) for n in range(len(shown) + 1)]  # GIF counts in hundredths
-    shown[0].save(
-        memory,
-        "GIF",
-        save_all=True,
-        append_images=shown[1:],
-        duration=[max(end - start, 100 // FASTEST) * 10 for start, end in pairwise(ends)],
-        optimize=optimize,
-        disposal=1,
-        loop=loop,
-    )
-    with AtomicGroup(force=True) as group:
-        group.create(path).write(memory.getvalue())
+    reel = _Reel(frames, len(roll))
+    plays = loop + 1 if loop else 0
+    reel.save(memory, "WEBP", save_all=True, duration=roll.table.lasts(1000), loop=plays, lossless=True, quality=0)
+    yield memory.getvalue()
 
 
-def ffmpeg_binary() -> str:
-    """Return the ffmpeg of this machine, or the one that the wheel of imageio-ffmpeg brings.
+class _Reel(Pillow.Image):
+    """Frames as Pillow's writers see those of a file: it asks for one after the other, so that none has to wait."""
 
-    Raises
-    ------
-    MissingExtraError
-        If there is neither.
-    """
-    import shutil
+    def __init__(self, frames: Iterator[Any], count: int) -> None:
+        super().__init__()
+        self._frames, self._number, self.n_frames = frames, -1, count
+        self.seek(0)
 
-    found = shutil.which("ffmpeg")
-    if found is None:
-        try:
-            import imageio_ffmpeg
+    def tell(self) -> int:
+        return self._number
 
-            found = str(imageio_ffmpeg.get_ffmpeg_exe())
-        except (ImportError, RuntimeError):
-            hint = "install ffmpeg, or pip install 'medimg-cli[ffmpeg]'"
-            raise MissingExtraError("video needs ffmpeg", hint=hint) from None
-    return found
+    def seek(self, frame: int) -> None:
+        while self._number < frame:
+            picture = next(self._frames)
+            self.im, self._mode, self._size = picture.im, picture.mode, picture.size
+            self._number += 1
 
 
-def write_video(frames: Iterator[Any], path: str, *, seconds: float, count: int, verbosity: str = "error") -> None:
-    """Write pictures as H.264 video that browsers play (yuv420p, even sizes by padding, index in front).
-
-    Parameters
-    ----------
-    frames : iterator of Pillow images
-        All of one size; each is encoded as it comes.
-    path : str
-        ``.mp4``; a file of that name is replaced.
-    seconds : float
-        How long it takes.
-    count : int
-        How many frames come.
-    verbosity : str
-        Log level of ffmpeg.
-
-    Raises
-    ------
-    UsageError
-        If the duration makes no sense, or the name does not end in ``.mp4``.
-    MissingExtraError
-        If there is no ffmpeg.
-    StorageError
-        If ffmpeg fails.
-    """
-    import tempfile
-
-    check_film(seconds, path, ".mp4")
-    binary = ffmpeg_binary()
-    with tempfile.TemporaryDirectory(prefix="medimg-") as folder:
-        made = os.path.join(folder, "video.mp4")
-        _encode(frames, made, count / seconds, binary, verbosity, path)
-        with AtomicGroup(force=True) as group, open(made, "rb") as file:
-            staged = group.create(path)
-            while chunk := file.read(1 << 20):
-                staged.write(chunk)
-
-
-def _encode(frames: Iterator[Any], made: str, rate: float, binary: str, verbosity: str, path: str) -> None:
-    import subprocess
-    import tempfile
-
-    import ffmpeg
-
-    first = next(frames).convert("RGB")
-    width, height = first.size
-    stream = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", r=f"{rate:.6f}")
-    stream = stream.filter("pad", "ceil(iw/2)*2", "ceil(ih/2)*2")
-    options = {"vcodec": "libx264", "pix_fmt": "yuv420p", "movflags": "+faststart", "loglevel": verbosity}
-    command = ffmpeg.output(stream, made, **options).overwrite_output().compile(cmd=binary)
-    with tempfile.TemporaryFile() as told:  # not a pipe: nobody reads while frames are written, and a full one stops
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=told)
-        assert process.stdin is not None
-        try:
-            process.stdin.write(first.tobytes())
-            for frame in frames:
-                process.stdin.write(frame.convert("RGB").tobytes())
-        except BrokenPipeError:
-            pass  # what ffmpeg has to say comes below
-        except BaseException:
-            process.kill()
-            process.communicate()
-            raise
-        process.communicate()
-        if process.returncode:
-            told.seek(0)
-            last = told.read().decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
-            raise StorageError(f"ffmpeg failed: {last[0][:200]}", path=path)
+ANIMATIONS = {".gif": _gif, ".webp": _webp}
+"""Suffix -> what yields the bytes of such a file."""

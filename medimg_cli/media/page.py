@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from base64 import b64encode
 from collections.abc import Sequence
 from html import escape
 from io import BytesIO
 from typing import Any
 
-from medimg_cli.errors import UsageError
-from medimg_cli.storage.atomic import AtomicGroup
-
-__all__ = ["card", "png", "save_picture"]
+__all__ = ["card", "escaped", "png"]
 
 
 def png(picture: Any) -> bytes:
@@ -20,28 +16,6 @@ def png(picture: Any) -> bytes:
     memory = BytesIO()
     picture.save(memory, "PNG", optimize=True)
     return memory.getvalue()
-
-
-def save_picture(picture: Any, path: str) -> None:
-    """Write a Pillow image to a file, which appears whole or not at all; its suffix names the format.
-
-    Raises
-    ------
-    UsageError
-        If Pillow writes no files of that name.
-    StorageError
-        If the file cannot be written.
-    """
-    from PIL import Image
-
-    suffix = os.path.splitext(path)[1].lower()
-    kind = Image.registered_extensions().get(suffix)
-    if kind is None or kind not in Image.SAVE:
-        raise UsageError(f"no picture is written to files with {suffix or 'no suffix'}", path=path, hint="use .png")
-    memory = BytesIO()
-    picture.save(memory, kind)
-    with AtomicGroup(force=True) as group:
-        group.create(path).write(memory.getvalue())
 
 
 def card(title: str, facts: Sequence[tuple[str, str]], pictures: Sequence[tuple[str, Any]] = ()) -> str:
@@ -60,17 +34,22 @@ def card(title: str, facts: Sequence[tuple[str, str]], pictures: Sequence[tuple[
     False
     """
     shown = "".join(
-        f'<img alt="{_text(name)}" title="{_text(name)}" style="margin:0 4px 4px 0;background:#000" '
+        f'<img alt="{escaped(name)}" title="{escaped(name)}" style="margin:0 4px 4px 0;background:#000" '
         f'src="data:image/png;base64,{b64encode(png(picture)).decode()}">'
         for name, picture in pictures
     )
     rows = "".join(
-        f'<tr><th style="text-align:left;padding:0 12px 0 0">{_text(name)}</th>'
-        f'<td style="text-align:left">{_text(text)}</td></tr>'
+        f'<tr><th style="text-align:left;padding:0 12px 0 0">{escaped(name)}</th>'
+        f'<td style="text-align:left">{escaped(text)}</td></tr>'
         for name, text in facts
     )
-    return f"<div><strong>{_text(title)}</strong><br>{shown}<table>{rows}</table></div>"
+    return f"<div><strong>{escaped(title)}</strong><br>{shown}<table>{rows}</table></div>"
 
 
-def _text(text: str) -> str:
+def escaped(text: str) -> str:
+    r"""Return text as HTML, between tags and in quotes; what cannot be printed is written as Python does.
+
+    >>> escaped("<a b='1'>\n")
+    '&lt;a b=&#x27;1&#x27;&gt;\\n'
+    """
     return escape("".join(each if each.isprintable() else ascii(each)[1:-1] for each in text))

@@ -230,7 +230,8 @@ class TestSpaces:
         np.testing.assert_array_equal(header.affine.numpy(), expected)
         is_anatomical = name.lower()[:2] in ("ri", "le", "ra", "la", "lp")
         assert any("orientation is unknown" in note for note in header.warnings) != is_anatomical
-        assert header.affine_source == "space directions"
+        assert header.affine_source == ("space directions" if is_anatomical else "unnamed space")
+        assert header.orientation_known == is_anatomical
 
     @pytest.mark.parametrize("short", ["RAS", "LAS", "LPS"])
     def test_copies_stay_in_their_space(self, short: str, tmp_path: Path) -> None:

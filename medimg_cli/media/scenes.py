@@ -1,0 +1,76 @@
+"""From paths and a look to a scene: what is opened, taken for labels, and said about that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from medimg_cli.errors import UsageError
+from medimg_cli.formats import open_backend
+from medimg_cli.media.frames import Scene
+from medimg_cli.media.window import parse_window
+from medimg_cli.statistics.recognition import declared_labels, why_labels
+
+if TYPE_CHECKING:
+    from medimg_cli.backends import Backend
+    from medimg_cli.header import Header
+    from medimg_cli.media.look import Look
+
+__all__ = ["Opened", "open_scene"]
+
+
+class Opened(NamedTuple):
+    """An image that pictures are taken of.
+
+    Parameters
+    ----------
+    scene : Scene
+    header : Header
+        Of the image as it is stored.
+    remarks : tuple of str
+        What was decided for the user; one sentence each.
+    """
+
+    scene: Scene
+    header: Header
+    remarks: tuple[str, ...]
+
+
+def open_scene(backend: Backend, look: Look, name: str = "the image", *, overlay: Backend | None = None) -> Opened:
+    """Return the scene of an image, with the overlay of the look over it.
+
+    Parameters
+    ----------
+    backend : Backend
+    look : Look
+    name : str
+        Of the image, for messages.
+    overlay : Backend, optional
+        A label map to draw over it; left out: that which the look names.
+
+    Raises
+    ------
+    UsageError
+        If the overlay is no label map, or there is no such channel.
+    MedImgError
+        If voxels that it takes to decide cannot be read, or the overlay does not lie on the image.
+    """
+    remarks: list[str] = []
+    labels = look.kind == "labels"
+    if look.kind == "auto":
+        reason = why_labels(backend)
+        labels = reason is not None
+        if reason is not None and declared_labels(backend.header) is None:
+            remarks.append(f"taken for a label map: {reason} (--kind intensities says otherwise)")
+    if look.overlay is not None:
+        overlay = open_backend(look.overlay)
+        if why_labels(overlay) is None:
+            raise UsageError(
+                "is no label map, its values are too many", path=look.overlay, hint="--overlay takes labels"
+            )
+        if overlay.header.channels > 1:
+            remarks.append(f"of the {overlay.header.channels} channels of {look.overlay} the first is drawn")
+    scene = Scene(backend, look, labels=labels, overlay=overlay, name=name)
+    if not labels and not scene.colour:
+        doubt = parse_window(look.window).remark(backend.header, scene.limits())
+        remarks += [doubt] if doubt else []
+    return Opened(scene, backend.header, tuple(remarks))

@@ -163,7 +163,7 @@ class Shown(Annotated):
         bounce: bool = False,
         fps: float | None = None,
         time: bool = False,
-        at: str = "50%",
+        at: str | None = None,
         size: int | None = None,
         **look: Any,
     ) -> Any:
@@ -192,8 +192,8 @@ class Shown(Annotated):
             Frames a second; slices are left out or shown more than once to keep to it.
         time : bool
             Whether to go through the time steps or channels of one slice across that direction.
-        at : str
-            Which slice that is: "50%", "12mm" or a voxel.
+        at : str, optional
+            Which slice that is: "50%" (where left out), "12mm" or a voxel.
         size : int, optional
             Pixels of the longer edge; left out: those of the voxels, small ones enlarged to at least 256.
         **look
@@ -241,7 +241,7 @@ class Shown(Annotated):
         bounce: bool = False,
         fps: float | None = None,
         time: bool = False,
-        at: str = "50%",
+        at: str | None = None,
         size: int | None = None,
         **look: Any,
     ) -> Any:

@@ -18,6 +18,7 @@ from medimg_cli.media.drawing import draw_cross, draw_marks
 from medimg_cli.media.look import Look
 from medimg_cli.media.overlay import Overlay
 from medimg_cli.media.window import LabelColours, Shades, describe_window, inverted, parse_window
+from medimg_cli.operations.pointwise import MapBackend
 from medimg_cli.operations.protocol import apply
 from medimg_cli.operations.reorient import Reorient
 from medimg_cli.operations.requests import PlaceRequest
@@ -104,7 +105,7 @@ class Scene:
     ) -> None:
         self.look, self.labels = look or Look(), labels
         self._order = "RPI" if self.look.neurological else "LPI"
-        self.stored = self.volume = apply(Reorient(self._order), backend)
+        self.stored = self.volume = apply(Reorient(self._order), _on_screen(backend))
         header = self.volume.header
         kind, size = header.axes[-1] if header.axes else ("", 1)
         self.colour = kind == "rgb" and size in (3, 4) and header.dtype == "uint8"
@@ -479,3 +480,17 @@ class Scene:
         elif tilt >= 0.5 and self.known:
             found.append(f"oblique by {tilt:.3g}\N{DEGREE SIGN}")
         return found
+
+
+class _UpperByte:
+    """What a screen shows of 16 bits."""
+
+    def kernel(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return (values >> 8).astype(np.uint8)
+
+
+def _on_screen(backend: Backend) -> Backend:
+    """Return colours of 16 bits as colours of 8 bits, and all else as it is."""
+    header = backend.header
+    deep = header.dtype == "uint16" and "rgb" in dict(header.axes) and not header.scaled
+    return MapBackend(backend, header.replace(dtype="uint8"), _UpperByte(), raw=True) if deep else backend

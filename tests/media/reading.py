@@ -120,9 +120,9 @@ def letter_at(ink: Array, edge: str) -> str:
 def glyphs(letter: str) -> list[Array]:
     """Return a letter in all the sizes that pictures have, between the pixels, too."""
     found = []
-    for size in range(8, 26):
+    for size in range(8, 48):
         for shift in ((0, 0), (0.5, 0), (0, 0.5), (0.5, 0.5)):
-            canvas = Pillow.new("L", (60, 60))
+            canvas = Pillow.new("L", (100, 100))
             ImageDraw.Draw(canvas).text((20 + shift[0], 20 + shift[1]), letter, fill=255, font_size=size)
             found.append(cropped(np.asarray(canvas, float)))
     return found

@@ -366,11 +366,11 @@ def test_the_scale_bar_is_as_long_as_it_says(scale: float, tmp_path: Path) -> No
     row = int(np.argmax((corner > 200).sum(1)))
     bar = np.flatnonzero(corner[row] > 200)
     assert bar[-1] - bar[0] + 1 == len(bar) > 12, "one line"
-    above = corner[max(row - 24, 0) : row - 2, bar[-1] - 80 if bar[-1] > 80 else 0 :]
+    above = corner[max(row - 60, 0) : row - 2, max(bar[-1] - 200, 0) :]
     scores: dict[int, float] = {}
     for mm in (1, 2, 5, 10, 20, 50, 100):
-        for size in range(8, 26):
-            canvas = Pillow.new("L", (200, 60))
+        for size in range(8, 48):
+            canvas = Pillow.new("L", (400, 100))
             ImageDraw.Draw(canvas).text((10, 20), f"{mm} mm", fill=255, font_size=size)
             scores[mm] = max(scores.get(mm, 0), alike(above, cropped(np.asarray(canvas, float))))
     told = max(scores, key=lambda mm: scores[mm])

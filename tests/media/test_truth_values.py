@@ -125,6 +125,14 @@ def test_colours_are_left_alone(letters: str, look: dict[str, Any], tmp_path: Pa
     assert not any("window" in word for word in scene.remarks())
 
 
+def test_colours_of_16_bits_keep_the_upper_8(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom")
+    pixels = np.random.default_rng(6).integers(0, 1 << 16, (8, 11, 3), dtype=np.uint16)
+    path = dicom_files.save(dicom_files.dataset(pixels, SOPClassUID=dicom_files.CAPTURE), tmp_path / "a.dcm")
+    for window in (None, "0:10"):
+        assert np.array_equal(axial(scene_of(str(path), plain=True, window=window)), pixels >> 8)
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
 def test_a_picture_stays_the_picture(mode: str, tmp_path: Path) -> None:
     """What comes out of a PNG is what went in: nothing turned, mirrored or cut."""

@@ -32,9 +32,9 @@ def video(
 ) -> int:
     """Write an image as video: a journey through its slices, or through time.
 
-    MP4 holds H.264 that plays in every browser and slide show, its index in front; WebM holds VP9. Proportions are true,
-    whatever the voxels are; an edge of an odd number of pixels gets one more, black. Greys come out as they are seen in
-    a still picture: black is black.
+    MP4 holds H.264 that plays in every browser and slide show, its index in front; WebM holds VP9. Proportions are
+    true, whatever the voxels are; an edge of an odd number of pixels gets one more, black. Greys come out as they are
+    seen in a still picture: black is black.
 
     --seconds and --fps mean what they mean for medimg gif: all slices in 5 seconds, but not more than 50 a second.
 

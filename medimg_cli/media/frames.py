@@ -42,6 +42,8 @@ _MOST = 8192
 #: Letters of planes that are tilted by more degrees would mislead; planes of the body are then computed, unless voxels
 #: are longer than they are wide by more than this factor, or the volume is thinner than so many voxels.
 _TILT, _ELONGATED, _THIN = 10.0, 2.0, 16
+#: Types of which not all values can be interpolated.
+_NOT_INTERPOLATED = frozenset({"int64", "uint64", "float128", "complex256"})
 
 
 class Plane(NamedTuple):
@@ -241,6 +243,8 @@ class Scene:
         tilt = 0.0 if grid.affine.is_singular else grid.affine.obliquity_deg
         if planes != "auto" or not self.known:
             return planes == "straight" and tilt > 0
+        if not self.labels and self.volume.header.dtype in _NOT_INTERPOLATED:
+            return False
         return tilt > _TILT and max(grid.spacing) <= _ELONGATED * min(grid.spacing) and min(grid.shape) >= _THIN
 
     def _straight(self) -> Resample:

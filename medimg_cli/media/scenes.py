@@ -8,7 +8,7 @@ from medimg_cli.errors import UsageError
 from medimg_cli.formats import open_backend
 from medimg_cli.media.frames import Scene
 from medimg_cli.media.window import parse_window
-from medimg_cli.statistics.recognition import declared_labels, why_labels
+from medimg_cli.statistics.recognition import ONE_VALUE, declared_labels, why_labels
 
 if TYPE_CHECKING:
     from medimg_cli.backends import Backend
@@ -58,8 +58,8 @@ def open_scene(backend: Backend, look: Look, name: str = "the image", *, overlay
     labels = look.kind == "labels"
     if look.kind == "auto":
         reason = why_labels(backend)
-        labels = reason is not None
-        if reason is not None and declared_labels(backend.header) is None:
+        labels = reason is not None and reason != ONE_VALUE
+        if labels and declared_labels(backend.header) is None:
             remarks.append(f"taken for a label map: {reason} (--kind intensities says otherwise)")
     if look.overlay is not None:
         overlay = open_backend(look.overlay)

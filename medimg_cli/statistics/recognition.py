@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from medimg_cli.backends import Backend
     from medimg_cli.header import Header
 
-__all__ = ["declared_labels", "why_labels"]
+__all__ = ["ONE_VALUE", "declared_labels", "why_labels"]
+
+ONE_VALUE = "it holds only one value"
+"""Why an image is taken for a label map that holds one value other than 0: it could be anything."""
 
 #: Whole numbers of which there are so few are labels, however they lie: masks of small lesions.
 _FEW = 8
@@ -45,8 +48,8 @@ def why_labels(backend: Backend) -> str | None:
 
     A header that says so decides. Else its values are whole numbers, in whatever type they are stored: at most 8
     different ones, or at most 512 that lie in patches, which means that of all pairs of neighbours along the voxel axes
-    in which not both are background (0, or the lowest number), more than half are equal. Colours are no labels. The
-    voxels are read no further than it takes.
+    in which not both are background (0, or the lowest number), more than half are equal. Colours are no labels, nor are
+    numbers of colours in a palette (DICOM's PALETTE COLOR). The voxels are read no further than it takes.
 
     Parameters
     ----------
@@ -61,7 +64,8 @@ def why_labels(backend: Backend) -> str | None:
     if declared is not None:
         return declared
     header = backend.header
-    if is_complex(header.value_dtype) or "rgb" in dict(header.axes):
+    palette = header.metadata.get("PhotometricInterpretation") == "PALETTE COLOR"
+    if palette or is_complex(header.value_dtype) or "rgb" in dict(header.axes):
         return None
     values: set[float] = set()
     alike = apart = 0
@@ -77,7 +81,9 @@ def why_labels(backend: Backend) -> str | None:
             return None
     what = "whole numbers" if header.value_dtype.startswith("float") else "integers"
     if len(values) <= _FEW:
-        return f"it holds only {len(values)} different {what}" if len(values) > 1 else "it holds only one value"
+        if len(values) == 1:
+            return "it holds only zeros" if 0 in values else ONE_VALUE
+        return f"it holds only {len(values)} different {what}"
     return f"it holds only {len(values)} different {what}, in patches" if in_patches else None
 
 

@@ -14,8 +14,12 @@ nibabel = pytest.importorskip("nibabel")
 
 from PIL import Image as Pillow
 
+from medimg_cli.affine import AffineMatrix
+from medimg_cli.backends import ArrayBackend
 from medimg_cli.formats import open_backend
+from medimg_cli.header import Header
 from medimg_cli.media.frames import Scene
+from medimg_cli.media.look import Look
 from medimg_cli.media.scenes import open_scene
 from tests.formats import dicom_files
 from tests.media import phantoms
@@ -89,6 +93,21 @@ def test_a_constant_image_has_one_shade(value: int, tmp_path: Path) -> None:
     low, high = scene.limits()
     assert low <= value <= high and low < high
     assert len(np.unique(axial(scene))) == 1
+
+
+def test_a_constant_image_is_no_label_map(tmp_path: Path) -> None:
+    for value in (0, 7):
+        opened = open_scene(open_backend(str(written(np.full(SHAPE, value, "int16"), tmp_path))), Look(plain=True))
+        assert np.asarray(opened.scene.picture(opened.scene.planes["axial"], 1)).max() == 0
+        assert opened.scene.labels == (value == 0)  # an empty mask is one
+
+
+def test_numbers_of_a_palette_are_no_labels() -> None:
+    said = {"PhotometricInterpretation": "PALETTE COLOR"}
+    header = Header(shape=(1, 6, 5, 4), dtype="uint8", affine=AffineMatrix(AFFINE), metadata=said)
+    few = np.random.default_rng(0).integers(0, 3, (1, 6, 5, 4)).astype("uint8")
+    assert not open_scene(ArrayBackend(few, header), Look()).scene.labels
+    assert open_scene(ArrayBackend(few, header.replace(metadata={})), Look()).scene.labels
 
 
 def test_booleans_are_black_and_white() -> None:

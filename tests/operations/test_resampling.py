@@ -106,7 +106,8 @@ def test_what_misses_is_all_fill(source: AffineMatrix, target: AffineMatrix, shi
         (blobs((20, 18, 16), 1), "only 4 different integers"),
         (blobs((20, 18, 16), 1, 12) * 3, "in patches"),
         (np.random.default_rng(0).integers(0, 2, (9, 8, 7)).astype("int16"), "only 2 different integers"),
-        (np.zeros((3, 4, 5), "int32"), "only one value"),
+        (np.zeros((3, 4, 5), "int32"), "only zeros"),
+        (np.full((3, 4, 5), 7, "int16"), "only one value"),
         (blobs((20, 18, 16), 1).astype(bool), "mask of bool"),
         (blobs((20, 18, 16), 1).astype("float32"), "only 4 different whole numbers"),
         (blobs((20, 18, 16), 1) * 0.5, None),
@@ -115,7 +116,20 @@ def test_what_misses_is_all_fill(source: AffineMatrix, target: AffineMatrix, shi
         (np.random.default_rng(0).integers(0, 9, (20, 18, 16)).astype("uint8"), None),
         (np.arange(20 * 18 * 16, dtype="int16").reshape(20, 18, 16), None),
     ],
-    ids=["few", "patches", "mask", "constant", "bool", "floats", "halves", "nan", "noise", "coarse noise", "many"],
+    ids=[
+        "few",
+        "patches",
+        "mask",
+        "empty",
+        "constant",
+        "bool",
+        "floats",
+        "halves",
+        "nan",
+        "noise",
+        "coarse noise",
+        "many",
+    ],
 )
 def test_label_maps_are_recognised(array: Any, reason: str | None) -> None:
     found = why_labels(image(array))

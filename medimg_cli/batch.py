@@ -30,6 +30,7 @@ __all__ = [
     "OneOutput",
     "OnePage",
     "Outcome",
+    "PictureOptions",
     "Report",
     "ReportFile",
     "Task",
@@ -102,6 +103,11 @@ class BatchOptions:
             raise UsageError(f"--suffix {self.suffix!r} is no suffix", hint="write it with its dot: .nrrd, _ras.nii.gz")
         if self.report not in (None, STREAM) and not str(self.report).endswith(".jsonl"):
             raise UsageError(f"--report {self.report}", hint="the name of a report ends in .jsonl")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureOptions(BatchOptions):
+    """What a command that makes pictures, films or pages can be told about its outputs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

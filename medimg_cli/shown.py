@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from medimg_cli.annotated import Annotated
@@ -25,6 +26,10 @@ __all__ = ["Shown"]
 _INFLATED = 1 << 28
 #: Pixels of the longest edge of the volume on a thumbnail.
 _THUMBNAIL = 128
+#: What TorchIO's ``plot`` hands on to matplotlib.
+_MATPLOTLIB = frozenset(
+    {"axes", "figsize", "figsize_multiplier", "savefig_kwargs", "voxels", "aspect", "interpolation"}
+)
 
 
 class Shown(Annotated):
@@ -37,6 +42,14 @@ class Shown(Annotated):
         """Return how the image is shown, and what is drawn over it: an image, where a look can only name a path."""
         from medimg_cli.media.look import Look
 
+        known = [field.name for field in fields(Look)]
+        for word in look:
+            if word in _MATPLOTLIB:
+                raise TypeError(f"{word!r} is for matplotlib; use size, plain, and the picture that is returned")
+            if word not in known:
+                raise TypeError(
+                    f"unexpected keyword argument {word!r}; how pictures look is told by {', '.join(known)}"
+                )
         drawn = overlay if isinstance(overlay, Shown) else None
         if overlay is not None and drawn is None:
             look["overlay"] = os.fspath(overlay)
@@ -79,6 +92,7 @@ class Shown(Annotated):
         output_path: str | os.PathLike[str] | None = None,
         mosaic: tuple[int, int] | None = None,
         axis: str | None = None,
+        all_slices: bool = False,
         cross: bool | None = None,
         size: int | None = None,
         **look: Any,
@@ -106,13 +120,16 @@ class Shown(Annotated):
             Evenly spread slices instead of the three views.
         axis : str, optional
             Where a mosaic goes: "R", "L", "A", "P", "S" or "I". Left out: "S".
+        all_slices : bool
+            Whether a mosaic goes through empty slices at the ends, too.
         cross : bool, optional
-            Whether a cross-hair marks the place; left out: where one is given.
+            Whether a cross-hair marks the place; left out: where one is given. ``intersections`` is TorchIO's word.
         size : int, optional
             Pixels of the longest edge of the volume, or of a tile of a mosaic.
         **look
             Fields of `medimg_cli.media.look.Look`: window, colormap, overlay (a path or an image), outline, opacity,
-            neurological, planes, kind, plain.
+            neurological, planes, kind, plain. ``cmap`` is TorchIO's word for colormap; its ``show`` changes nothing,
+            for the picture is returned.
 
         Returns
         -------
@@ -139,7 +156,18 @@ class Shown(Annotated):
         point = Point(tuple(indices)) if indices is not None else None
         if coordinates is not None:
             point = Point(tuple(coordinates), "mm")
-        wanted = Plot(point=point, mosaic=mosaic, axis=axis, cross=cross, title=title, size=size)
+        look.pop("show", None)
+        if "cmap" in look:
+            look["colormap"] = look.pop("cmap") or "gray"
+        wanted = Plot(
+            point=point,
+            mosaic=mosaic,
+            axis=axis,
+            all_slices=all_slices,
+            cross=look.pop("intersections", cross),
+            title=title,
+            size=size,
+        )
         seen, over = self._look(channel=channel, **look)
         path = self._path[0] if isinstance(self._path, list) else self._path
         name = os.path.basename(str(path or ""))
@@ -147,7 +175,7 @@ class Shown(Annotated):
         if output_path is not None:
             from medimg_cli.media.saving import save_picture
 
-            save_picture(drawn, os.fspath(output_path), force=True)
+            save_picture(drawn, os.path.expanduser(os.fspath(output_path)), force=True)
         return drawn
 
     def to_gif(
@@ -167,7 +195,9 @@ class Shown(Annotated):
         size: int | None = None,
         **look: Any,
     ) -> Any:
-        """Save a journey through the slices, or through time, as an animated GIF or WebP, in true proportions.
+        """Save a sweep through the slices, or through time, as an animated GIF or WebP, in true proportions.
+
+        Channels are colours where the file says so; of others one is shown, three are not taken for colours.
 
         Parameters
         ----------
@@ -177,7 +207,7 @@ class Shown(Annotated):
             How long one round takes; at most 50 frames a second are shown, further slices are left out. None, with
             ``fps``: as long as it takes to show all.
         direction : str
-            Where the journey goes: "I", "S", "A", "P", "R" or "L".
+            Where the sweep goes: "I", "S", "A", "P", "R" or "L".
         loop : int
             How often it is repeated; 0: for ever.
         rescale : bool
@@ -245,7 +275,7 @@ class Shown(Annotated):
         size: int | None = None,
         **look: Any,
     ) -> Any:
-        """Save a journey through the slices, or through time, as video (``.mp4``, ``.webm``), in true proportions.
+        """Save a sweep through the slices, or through time, as video (``.mp4``, ``.webm``), in true proportions.
 
         Parameters
         ----------

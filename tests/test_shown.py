@@ -301,3 +301,17 @@ def test_no_viewer_is_a_runtime_error(tmp_path: Path, monkeypatch: pytest.Monkey
         scan().show()
     with pytest.raises(StorageError, match="no program"):
         scan().show(tmp_path / "nothing")
+
+
+def test_the_words_of_torchio_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = scan()
+    plain = image.plot(colormap="magma", cross=True).tobytes()
+    assert image.plot(cmap="magma", intersections=True, show=False).tobytes() == plain
+    assert image.plot(cmap=None, show=True).tobytes() == image.plot().tobytes()
+    with pytest.raises(TypeError, match="for matplotlib; use size"):
+        image.plot(figsize=(4, 3))
+    with pytest.raises(TypeError, match="'sepia'; how pictures look is told by window, colormap"):
+        image.to_gif(tmp_path / "x.gif", sepia=1)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    image.plot(output_path="~/x.png")
+    assert (tmp_path / "x.png").exists()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medimg_cli.batch import BatchOptions, Work
+from medimg_cli.batch import PictureOptions, Work
 from medimg_cli.cli.options import InOut, with_options
 from medimg_cli.cli.render import Console
 from medimg_cli.cli.running import run_batch
@@ -53,7 +53,7 @@ def gif(
     size: Size = None,
     *,
     look: Look,
-    batch: BatchOptions,
+    batch: PictureOptions,
     console: Console,
 ) -> int:
     """Write an image as an animated GIF or WebP: a journey through its slices, or through time.

@@ -23,7 +23,7 @@ import typer
 from medimg_cli.cli.render import Console
 
 if TYPE_CHECKING:
-    from medimg_cli.batch import BatchOptions, ClusterOptions, OneOutput, OnePage
+    from medimg_cli.batch import BatchOptions, ClusterOptions, OneOutput, OnePage, PictureOptions
     from medimg_cli.media.look import Look
     from medimg_cli.picturing.viewing import PageLook
 
@@ -177,6 +177,12 @@ def _batch(values: Mapping[str, Any], context: typer.Context) -> BatchOptions:
     return BatchOptions(**values)
 
 
+def _pictures(values: Mapping[str, Any], context: typer.Context) -> PictureOptions:
+    from medimg_cli.batch import PictureOptions
+
+    return PictureOptions(**values)
+
+
 def _cluster(values: Mapping[str, Any], context: typer.Context) -> ClusterOptions:
     from medimg_cli.batch import ClusterOptions
 
@@ -240,7 +246,8 @@ _SCHEDULER = Option(
 
 _LOOK: Mapping[str, Option] = {
     "window": Option(
-        "Values shown black and white: brain, lung, bone, soft, CENTER,WIDTH, LOW:HIGH, 1%:99% or full.",
+        "Values shown black and white: brain, lung, bone, soft, CENTER,WIDTH, LOW:HIGH, 1%:99%, full. Default: "
+        "that of the file, else 0.5%:99.5%.",
         *(str | None, None, "WINDOW"),
         values=known_windows,
     ),
@@ -248,13 +255,18 @@ _LOOK: Mapping[str, Option] = {
     "channel": Option("Channel or time step that is shown, from 0; -1 is the last.", int, 0, "N"),
     "overlay": Option("Draw this label map over it, on whatever grid it lies.", str | None, None, "FILE"),
     "outline": Option("Draw the overlay's labels as outlines."),
-    "opacity": Option("Of the overlay, 0 to 1. Default: 0.5; 1 for outlines.", float | None, None, "PART"),
+    "opacity": Option("Of the overlay, 0 to 1. Default: 0.5; 1 for outlines.", float | None, None, "0-1"),
     "neurological": Option("Show the patient's left on the left. Default: radiological, on the right."),
     "planes": Option(
-        "Planes of the voxels, or of the body; auto: of the body where tilted by more than 10 degrees.",
+        "stored: of the voxels; straight: of the body, interpolated; auto: straight if tilted by over 10 degrees "
+        "(slice: stored).",
         *(Literal["auto", "stored", "straight"], "auto"),
     ),
-    "kind": Option("What the values are.", Literal["auto", "labels", "intensities"], "auto"),
+    "kind": Option(
+        "Take values for labels or intensities; auto asks the header, then the voxels.",
+        Literal["auto", "labels", "intensities"],
+        "auto",
+    ),
     "plain": Option("Leave out letters, scale bar and captions."),
 }
 _OVERLAYS = Option(
@@ -264,6 +276,14 @@ _OVERLAYS = Option(
 
 GROUPS: Mapping[str, Group] = {
     "medimg_cli.batch.BatchOptions": Group("Output and batches", _BATCH, _batch),
+    "medimg_cli.batch.PictureOptions": Group(
+        "Output and batches",
+        {
+            **_BATCH,
+            "suffix": Option("Suffix, and so format, of outputs in --output-dir or of -.", str | None, None, "SUFFIX"),
+        },
+        _pictures,
+    ),
     "medimg_cli.batch.ClusterOptions": Group("Output and batches", {**_BATCH, "scheduler": _SCHEDULER}, _cluster),
     "medimg_cli.batch.OneOutput": Group(
         "Output",
@@ -292,7 +312,7 @@ GROUPS: Mapping[str, Group] = {
         },
         _one_page,
     ),
-    "medimg_cli.media.look.Look": Group("Looks", _LOOK, _look),
+    "medimg_cli.media.look.Look": Group("Picture", _LOOK, _look),
     "medimg_cli.picturing.viewing.PageLook": Group(
         "Looks", {k: option for k, option in _LOOK.items() if k != "plain"} | {"overlay": _OVERLAYS}, _page_look
     ),

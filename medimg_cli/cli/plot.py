@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medimg_cli.batch import BatchOptions, Work
+from medimg_cli.batch import PictureOptions, Work
 from medimg_cli.cli.options import InOut, with_options
 from medimg_cli.cli.render import Console
 from medimg_cli.cli.running import run_batch
@@ -43,7 +43,7 @@ def plot(
     ] = None,
     *,
     look: Look,
-    batch: BatchOptions,
+    batch: PictureOptions,
     console: Console,
 ) -> int:
     """Draw three orthogonal views of an image through one point, or a mosaic of its slices, in true proportions.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medimg_cli.batch import BatchOptions, Work
+from medimg_cli.batch import PictureOptions, Work
 from medimg_cli.cli.gif import At, Axis, Bounce, Fps, Reverse, Seconds, Size, Time
 from medimg_cli.cli.options import InOut, with_options
 from medimg_cli.cli.render import Console
@@ -27,7 +27,7 @@ def video(
     size: Size = None,
     *,
     look: Look,
-    batch: BatchOptions,
+    batch: PictureOptions,
     console: Console,
 ) -> int:
     """Write an image as video: a journey through its slices, or through time.

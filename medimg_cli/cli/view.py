@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medimg_cli.batch import BatchOptions, Work
+from medimg_cli.batch import PictureOptions, Work
 from medimg_cli.cli.options import InOut, with_options
 from medimg_cli.cli.render import Console
 from medimg_cli.cli.running import run_batch
@@ -24,7 +24,7 @@ def view(
     browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     *,
     look: PageLook,
-    batch: BatchOptions,
+    batch: PictureOptions,
     console: Console,
 ) -> int:
     """Write an image into one HTML page, with a viewer that any browser opens: slices, 3-D view, window, overlays.

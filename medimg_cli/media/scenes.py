@@ -61,6 +61,8 @@ def open_scene(backend: Backend, look: Look, name: str = "the image", *, overlay
         labels = reason is not None and reason != ONE_VALUE
         if labels and declared_labels(backend.header) is None:
             remarks.append(f"taken for a label map: {reason} (--kind intensities says otherwise)")
+    if overlay is None and look.overlay is None and (look.outline or look.opacity is not None):
+        remarks.append("outline and opacity are those of an overlay, and there is none")
     if look.overlay is not None:
         overlay = open_backend(look.overlay)
         if why_labels(overlay) is None:

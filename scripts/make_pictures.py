@@ -2,7 +2,7 @@
 """Make the pictures of docs/pictures.md: run the commands of that page, and keep what it shows.
 
 ``python scripts/make_pictures.py`` does both, in a temporary folder with a few images that nibabel's package brings and
-a label map computed from one of them. Fonts and decoders differ between versions of Pillow, so nobody asks for the very
+a label map computed from one of them; ``--inputs FOLDER`` writes just these. Fonts and decoders differ between versions of Pillow, so nobody asks for the very
 same bytes: a test makes the pictures anew and compares what is seen.
 """
 
@@ -34,7 +34,6 @@ IMAGES = {
     "t1.nii": "anatomical.nii",
     "epi.nii.gz": "example4d.nii.gz",
     "bold.nii": "functional.nii",
-    "pet.mnc": "small.mnc",
 }
 #: Name, colour and range of values of each label of the T1 image; not anatomy, but good to look at.
 TISSUE = {1: ("fluid", "#4aa3ff", (0, 5200)), 2: ("white matter", "#ffb347", (9900, 1 << 20))}
@@ -45,7 +44,7 @@ def write_inputs(folder: Path) -> None:
     package = Path(nibabel.__file__).parent / "tests" / "data"
     for name, file in IMAGES.items():
         shutil.copy(package / file, folder / name)
-    (folder / "study").mkdir()
+    (folder / "study").mkdir(exist_ok=True)
     for name in ("t1.nii", "bold.nii"):
         shutil.copy(folder / name, folder / "study" / name)
     image = nibabel.load(folder / "t1.nii")
@@ -95,8 +94,11 @@ def make(folder: Path, names: list[str]) -> None:
                 raise SystemExit(f"failed: medimg {shlex.join(words)}")
 
 
-def main() -> int:
-    """Make the pictures anew; those that the page no longer shows are removed."""
+def main(words: list[str]) -> int:
+    """Make the pictures anew, and remove those that the page no longer shows; or write what its commands read."""
+    if words[:1] == ["--inputs"]:
+        write_inputs(Path(words[1] if len(words) > 1 else "."))
+        return 0
     names = shown(PAGE.read_text(encoding="utf-8"))
     PICTURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -110,4 +112,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -23,6 +23,8 @@ ONE_VALUE = "it holds only one value"
 _FEW = 8
 #: Different values that a label map has at most: FreeSurfer's largest parcellations have some 200.
 _MOST = 512
+#: Of 8 bits, more are nearly all that there are: photographs and test patterns with flat areas.
+_MOST_IN_BYTES = 200
 #: Share of neighbours, one of them not background, that have the same label: of real label maps more than half, of
 #: real intensities in 8 bits up to 0.43.
 _ALIKE = 0.5
@@ -47,9 +49,10 @@ def why_labels(backend: Backend) -> str | None:
     """Tell why an image is taken for a label map, None where it is not.
 
     A header that says so decides. Else its values are whole numbers, in whatever type they are stored: at most 8
-    different ones, or at most 512 that lie in patches, which means that of all pairs of neighbours along the voxel axes
-    in which not both are background (0, or the lowest number), more than half are equal. Colours are no labels, nor are
-    numbers of colours in a palette (DICOM's PALETTE COLOR). The voxels are read no further than it takes.
+    different ones, or at most 512 (of 8 bits: 200) that lie in patches, which means that of all pairs of neighbours
+    along the voxel axes in which not both are background (0, or the lowest number), more than half are equal. Colours
+    are no labels, nor are numbers of colours in a palette (DICOM's PALETTE COLOR). The voxels are read no further than
+    it takes.
 
     Parameters
     ----------
@@ -77,7 +80,8 @@ def why_labels(backend: Backend) -> str | None:
         alike, apart = alike + same, apart + different
         in_patches = alike > _ALIKE * (alike + apart)
         far_from_it = alike + apart > _ENOUGH and alike < _ALIKE / 2 * (alike + apart)
-        if len(values) > _MOST or (len(values) > _FEW and far_from_it):
+        most = _MOST_IN_BYTES if header.value_dtype in ("uint8", "int8") else _MOST
+        if len(values) > most or (len(values) > _FEW and far_from_it):
             return None
     what = "whole numbers" if header.value_dtype.startswith("float") else "integers"
     if len(values) <= _FEW:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from medimg_cli.header import Difference
+    from medimg_cli.media.film import Advance
 
 __all__ = [
-    "Advance",
     "BatchOptions",
     "ClusterOptions",
     "Failure",
@@ -43,9 +43,6 @@ __all__ = [
 
 STREAM = "-"
 """How a path names standard input or output."""
-
-Advance = Callable[[int, int], None]
-"""Is told how many steps of a task are done, and of how many."""
 
 _PATIENCE = 10
 """Seconds that a scheduler has to answer."""
@@ -186,6 +183,8 @@ class Report:
         What only somebody who asks for more wants to read.
     outputs : sequence of str
         The files written, where the task's output is a pattern of their names.
+    failures : sequence of Outcome
+        Parts of the task that failed and did not stop the others.
     """
 
     losses: Sequence[Difference] = ()
@@ -193,6 +192,7 @@ class Report:
     remarks: Sequence[str] = ()
     notes: Sequence[str] = ()
     outputs: Sequence[str] = ()
+    failures: Sequence[Outcome] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from medimg_cli.formats import open_backend, split_suffix
 from medimg_cli.formats.sidecars import copy_sidecar, refuse_sidecar, stale_gradients
 from medimg_cli.formats.tables import copy_table, refuse_table, stale_table
 from medimg_cli.formats.writing import save_backend
+from medimg_cli.storage.urls import public_name
 
 if TYPE_CHECKING:
     from medimg_cli.backends import Backend
@@ -31,6 +32,7 @@ __all__ = [
     "process",
     "rewrite",
     "selection_requests",
+    "shown_name",
     "target_name",
     "write_change",
 ]
@@ -219,6 +221,17 @@ def write_change(task: Task, before: Header, changed: Change, saving: Saving, *,
         copy_table(task.input, task.output, before=before, after=header, force=task.force)
         warnings = (*warnings, *stale_gradients(task.output, header), *stale_table(task.output, header))
     return Report(losses=losses, warnings=warnings, remarks=changed.remarks)
+
+
+def shown_name(path: str) -> str:
+    """Return the name of an input as titles and messages show it: no folders, nothing of a URL that may be secret.
+
+    Examples
+    --------
+    >>> shown_name("study/t1.nii.gz"), shown_name("https://example.org/t1.nii.gz?token=1"), shown_name("-")
+    ('t1.nii.gz', 't1.nii.gz', '<stdin>')
+    """
+    return "<stdin>" if path == STREAM else os.path.basename(public_name(path).rstrip("/"))
 
 
 def target_name(task: Task) -> str:

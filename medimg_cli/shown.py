@@ -243,7 +243,7 @@ class Shown(Annotated):
         from medimg_cli.media.moving import ANIMATIONS, check_suffix, write_animation
 
         name = _media_path(output_path, ".gif")
-        check_suffix(name, tuple(ANIMATIONS))
+        check_suffix(name, ANIMATIONS)
         film = Film(
             axis=direction,
             seconds=seconds,
@@ -294,8 +294,8 @@ class Shown(Annotated):
             If there is no ffmpeg.
         """
         from medimg_cli.media.film import Film
-        from medimg_cli.media.moving import VIDEOS, check_suffix
-        from medimg_cli.media.video import require_ffmpeg, write_video
+        from medimg_cli.media.moving import check_suffix
+        from medimg_cli.media.video import VIDEOS, require_ffmpeg, write_video
 
         name = _media_path(output_path, ".mp4")
         check_suffix(name, VIDEOS)

@@ -103,9 +103,14 @@ class Tab:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def open(self, path: Path, width: int = 1200, height: int = 800) -> dict[str, str]:
-        """Open a page of ``medimg view``, wait until it is loaded or has failed, and return what it says of itself."""
+    def resize(self, width: int, height: int) -> None:
+        """Give the window a size, and wait until the page has it."""
         self("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.js("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def open(self, path: Path, width: int = 1200, height: int = 800) -> dict[str, str]:
+        """Open a page of ours, wait until it is loaded or has failed, and return what it says of itself."""
+        self.resize(width, height)
         self.events.clear()
         self("Page.navigate", url=path.resolve().as_uri())
         end = time.monotonic() + PATIENCE

@@ -1,4 +1,4 @@
-"""``medimg gif``: a journey through an image as an animated picture."""
+"""``medimg gif``: a sweep through an image as an animated picture."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Reverse = Annotated[bool, typer.Option("--reverse", help="Play it backwards.")]
 Bounce = Annotated[bool, typer.Option("--bounce", help="Go there and back; --seconds is the time for both.")]
 Size = Annotated[
     int | None,
-    typer.Option(metavar="PIXELS", help="Longer edge of a frame. Default: that of the voxels, enlarged to 256."),
+    typer.Option(metavar="PX", help="Pixels of a frame's longer edge. Default: those of the voxels, enlarged to 256."),
 ]
 
 
@@ -56,7 +56,7 @@ def gif(
     batch: PictureOptions,
     console: Console,
 ) -> int:
-    """Write an image as an animated GIF or WebP: a journey through its slices, or through time.
+    """Write an image as an animated GIF or WebP: a sweep through its slices, or through time.
 
     Proportions are true, whatever the voxels are; letters say where left and right are. All slices are shown in
     --seconds. Where this were more than 50 frames a second, which no viewer shows, every second or third slice is,

@@ -25,6 +25,7 @@ from medimg_cli.cli.render import Console
 if TYPE_CHECKING:
     from medimg_cli.batch import BatchOptions, ClusterOptions, OneOutput, OnePage, PictureOptions
     from medimg_cli.media.look import Look
+    from medimg_cli.picturing.surveying import SurveyLook
     from medimg_cli.picturing.viewing import PageLook
 
 __all__ = [
@@ -201,6 +202,12 @@ def _page_look(values: Mapping[str, Any], context: typer.Context) -> PageLook:
     return PageLook(**values)
 
 
+def _survey_look(values: Mapping[str, Any], context: typer.Context) -> SurveyLook:
+    from medimg_cli.picturing.surveying import SurveyLook
+
+    return SurveyLook(**values)
+
+
 def _one_output(values: Mapping[str, Any], context: typer.Context) -> OneOutput:
     from medimg_cli.batch import OneOutput
 
@@ -269,10 +276,7 @@ _LOOK: Mapping[str, Option] = {
     ),
     "plain": Option("Leave out letters, scale bar and captions."),
 }
-_OVERLAYS = Option(
-    "Show this image over it, on whatever grid it lies: labels in their colours; may be repeated.",
-    *(list[str] | None, None, "FILE"),
-)
+_OF_OVERLAYS = ("overlay", "outline", "opacity")
 
 GROUPS: Mapping[str, Group] = {
     "medimg_cli.batch.BatchOptions": Group("Output and batches", _BATCH, _batch),
@@ -314,7 +318,10 @@ GROUPS: Mapping[str, Group] = {
     ),
     "medimg_cli.media.look.Look": Group("Picture", _LOOK, _look),
     "medimg_cli.picturing.viewing.PageLook": Group(
-        "Looks", {k: option for k, option in _LOOK.items() if k != "plain"} | {"overlay": _OVERLAYS}, _page_look
+        "Picture", {k: option for k, option in _LOOK.items() if k not in ("overlay", "plain")}, _page_look
+    ),
+    "medimg_cli.picturing.surveying.SurveyLook": Group(
+        "Picture", {k: option for k, option in _LOOK.items() if k not in _OF_OVERLAYS}, _survey_look
     ),
     "medimg_cli.cli.render.Console": Group(
         "General",

@@ -6,12 +6,11 @@ from typing import Annotated
 
 import typer
 
-from medimg_cli.batch import OnePage, Report, Task, Work
+from medimg_cli.batch import OnePage, Work
 from medimg_cli.cli.options import with_options
-from medimg_cli.cli.render import Console, progress
+from medimg_cli.cli.render import Console
 from medimg_cli.cli.running import run_batch
-from medimg_cli.media.look import Look
-from medimg_cli.picturing.surveying import Surveying, find, page, page_file, survey
+from medimg_cli.picturing.surveying import Surveying, SurveyLook
 
 __all__ = ["report"]
 
@@ -27,7 +26,7 @@ def report(
         ),
     ] = None,
     *,
-    look: Look,
+    look: SurveyLook,
     batch: OnePage,
     console: Console,
 ) -> int:
@@ -53,34 +52,5 @@ def report(
         medimg report --force train/ validation/ sets.html
         medimg report --planes straight --files-from scans.txt scans.html
     """
-    surveyor = _Surveyor(Surveying(look=look), batch.jobs, console)
-    code = run_batch(paths, Work(surveyor), batch=batch, console=console)
-    return 2 if surveyor.failed else code
-
-
-class _Surveyor:
-    """Look at the images of a task, say on stderr which fail, and write the page."""
-
-    def __init__(self, wanted: Surveying, jobs: int, console: Console) -> None:
-        self._wanted, self._jobs, self._console, self.failed = wanted, jobs, console, 0
-
-    def __call__(self, task: Task, parameters: None, *, threads: int) -> Report:
-        with page_file(task) as write:
-            images, seen = find(task.inputs)
-            with progress(self._console, len(images)) as bar:
-                for one in seen:
-                    self._tell(one.message, one.trace)
-                for one in survey(images, self._wanted, jobs=self._jobs):
-                    seen.append(one)
-                    self._tell(one.message, one.trace)
-                    bar.advance()
-            content = b"".join(page(task.inputs, seen, self._wanted))
-            write(content)
-        failed = f", {self.failed} failed" if self.failed else ""
-        return Report(remarks=(f"{len(images)} images{failed}, {len(content) / 1e6:.1f} MB",))
-
-    def _tell(self, message: str, trace: str) -> None:
-        if message:
-            self.failed += 1
-            self._console.trace(trace)
-            self._console.error(message)
+    work = Work("medimg_cli.picturing.surveying:report", Surveying(look=look, jobs=batch.jobs), steps=True)
+    return run_batch(paths, work, batch=batch, console=console, suffix=".html")

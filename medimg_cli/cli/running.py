@@ -44,19 +44,20 @@ def run_batch(
     Returns
     -------
     int
-        0, or 2 if any input failed.
+        0, or 2 if any input failed, or a part of one.
     """
     inputs, output = split_paths(paths or (), batch)
     if batch.suffix is None and output in (None, STREAM):
         batch = replace(batch, suffix=suffix)
     tasks = plan_outputs(inputs, output, batch, stands_for=stands_for)
-    counts = dict.fromkeys(("done", "planned", "skipped", "failed"), 0)
+    counts, parts = dict.fromkeys(("done", "planned", "skipped", "failed"), 0), 0
     with ExitStack() as stack:
         report = stack.enter_context(ReportFile(batch.report, tasks)) if batch.report is not None else None
         alone = work.steps and len(tasks) == 1
         bar = stack.enter_context(progress(console, None if alone else len(tasks)))
         for outcome in stack.enter_context(closing(run_tasks(tasks, work, batch, bar.show if alone else None))):
             counts[outcome.status] += 1
+            parts += len(outcome.report.failures)
             _tell(outcome, console, brief=len(tasks) > 1)
             if batch.dry_run and batch.report != "-" and outcome.status == "planned":
                 console.out(_arrow(outcome.task))
@@ -65,7 +66,7 @@ def run_batch(
             bar.advance()
     if len(tasks) > 1:
         console.message(", ".join(f"{count} {status}" for status, count in counts.items() if count))
-    return 2 if counts["failed"] else 0
+    return 2 if counts["failed"] or parts else 0
 
 
 def _tell(outcome: Outcome, console: Console, *, brief: bool) -> None:
@@ -76,6 +77,8 @@ def _tell(outcome: Outcome, console: Console, *, brief: bool) -> None:
     task = outcome.task
     source = public_name(task.input)
     name = source if task.output == "-" else task.output
+    for part in outcome.report.failures:
+        _tell(part, console, brief=brief)
     for sentence in outcome.report.warnings:
         console.warning(f"{source}: {sentence}")
     losses = [loss.note for loss in outcome.report.losses]

@@ -1,4 +1,4 @@
-"""``medimg video``: a journey through an image as video."""
+"""``medimg video``: a sweep through an image as video."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def video(
     batch: PictureOptions,
     console: Console,
 ) -> int:
-    """Write an image as video: a journey through its slices, or through time.
+    """Write an image as video: a sweep through its slices, or through time.
 
     MP4 holds H.264 that plays in every browser and slide show, its index in front; WebM holds VP9. Proportions are
     true, whatever the voxels are; an edge of an odd number of pixels gets one more, black. Greys come out as they are

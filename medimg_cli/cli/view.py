@@ -21,6 +21,14 @@ def view(
     max_size: Annotated[
         float, typer.Option(metavar="MB", help="Reduce volumes with more megabytes of voxels than this.")
     ] = MOST,
+    overlay: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Show this image over it, on whatever grid it lies: labels in their colours; may be repeated.",
+            rich_help_panel="Picture",
+        ),
+    ] = None,
     browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     *,
     look: PageLook,
@@ -47,6 +55,6 @@ def view(
         medimg view --overlay aseg.mgz --overlay lesions.nii.gz t1.nii.gz t1.html
         medimg view --max-size 16 study/*.nii.gz --output-dir pages
     """
-    wanted = Viewing(look=look, max_size=max_size, browser=browser)
+    wanted = Viewing(look=look, overlays=tuple(overlay or ()), max_size=max_size, browser=browser)
     work = Work("medimg_cli.picturing.viewing:view", wanted)
     return run_batch(paths, work, batch=batch, console=console, suffix=".html")

@@ -1,8 +1,8 @@
-"""`Film`: a journey through slices, or through time, and which frames it has."""
+"""`Film`: a sweep through slices, or through time, and which frames it has."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby, pairwise
@@ -10,12 +10,16 @@ from math import ceil, floor, gcd
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medimg_cli.errors import UsageError
+from medimg_cli.media.sizes import check_size
 from medimg_cli.operations.requests import PlaceRequest
 
 if TYPE_CHECKING:
     from medimg_cli.media.frames import Scene
 
-__all__ = ["FASTEST", "SECONDS", "Film", "Roll", "Timetable", "timetable"]
+__all__ = ["FASTEST", "SECONDS", "Advance", "Film", "Roll", "Timetable", "timetable"]
+
+Advance = Callable[[int, int], None]
+"""Is told how many steps of a task, or frames of a film, are done, and of how many."""
 
 #: Frames a second that viewers of GIF still show: they count in hundredths of a second, and not below two.
 FASTEST = 50
@@ -23,15 +27,13 @@ FASTEST = 50
 SECONDS = 5.0
 #: Pixels of the longer edge that frames have at least.
 _LEAST = 256
-#: Pixels of the longer edge that may be asked for.
-_SIZES = range(16, 8193)
 #: Rounding that a product of two decimal numbers may show.
 _TINY = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Film:
-    """A journey through the slices of an image, or through the time steps of one slice.
+    """A sweep through the slices of an image, or through the time steps of one slice.
 
     Parameters
     ----------
@@ -76,16 +78,15 @@ class Film:
         if not isinstance(self.axis, str) or self.axis.upper() not in tuple("RLAPSI"):
             raise UsageError(f"direction is {self.axis!r}", hint="give R, L, A, P, S or I")
         if self.at is not None and not self.time:
-            raise UsageError(f"--at {self.at} is the place of one slice through time", hint="add --time")
+            raise UsageError(f"at is {self.at!r}: the place of one slice through time", hint="it goes with time")
         PlaceRequest(self.axis, self.at or "50%")  # refuses what is no place
         if self.seconds is not None and not 1 / FASTEST <= self.seconds < 3600:
-            raise UsageError(f"a duration of {self.seconds} seconds", hint=f"{1 / FASTEST} or more, less than 3600")
+            raise UsageError(f"seconds is {self.seconds}", hint=f"expected {1 / FASTEST} or more, less than 3600")
         if self.fps is not None and not 0.001 <= self.fps <= FASTEST:
-            raise UsageError(f"{self.fps} frames a second", hint=f"0.001 to {FASTEST}: viewers show no more")
+            raise UsageError(f"fps is {self.fps}", hint=f"expected 0.001 to {FASTEST}: viewers show no more")
         if not 0 <= self.loop <= 65534:
-            raise UsageError(f"a film that is repeated {self.loop} times", hint="0 (for ever) to 65534")
-        if self.size is not None and self.size not in _SIZES:
-            raise UsageError(f"frames of {self.size} pixels", hint=f"{_SIZES[0]} to {_SIZES[-1]}")
+            raise UsageError(f"loop is {self.loop}", hint="expected 0 (for ever) to 65534")
+        check_size(self.size)
 
 
 class Timetable(NamedTuple):
@@ -94,7 +95,7 @@ class Timetable(NamedTuple):
     Parameters
     ----------
     places : tuple of int
-        One for each frame, counted along the journey.
+        One for each frame, counted along the sweep.
     seconds : float
         How long all frames take; each takes the same time.
     left_out : int
@@ -123,7 +124,7 @@ class Timetable(NamedTuple):
 
 
 def timetable(count: int, film: Film) -> Timetable:
-    """Return which of ``count`` places along a journey a film shows, and in which order.
+    """Return which of ``count`` places along a sweep a film shows, and in which order.
 
     With ``seconds``, or nothing, all places are shown in that time; where this were more than 50 frames a second, only
     every second, third ... place is. With ``fps``, all places are shown at that rate. With both, as many frames as
@@ -173,7 +174,7 @@ class Roll:
         self._slice: int | None = None
         if film.time:
             if scene.steps < 2:
-                raise UsageError("there is no second time step or channel", hint="leave out --time")
+                raise UsageError("there is no second time step or channel", hint="leave out time")
             self._plane, self._slice = scene.place_at(film.axis, film.at or "50%")
             self._path = range(scene.steps)
         self.table = timetable(len(self._path), film)
@@ -196,7 +197,7 @@ class Roll:
         path = [self._path[place] for place in places]
         if self._slice is not None:
             for channel, same in groupby(path):
-                picture = scene.picture(plane, self._slice, scale=self._scale, channel=channel)
+                picture = scene.under(channel=channel).picture(plane, self._slice, scale=self._scale)
                 yield from (picture for _ in same)
             return
         for span, part in _stretches(path):
@@ -209,7 +210,7 @@ class Roll:
 
 
 def _stretches(places: Sequence[int]) -> Iterator[tuple[range, Sequence[int]]]:
-    """Split a journey where it turns round; yield each part, and the even steps on which all its places lie.
+    """Split a sweep where it turns round; yield each part, and the even steps on which all its places lie.
 
     >>> list(_stretches([0, 2, 4, 2]))
     [(range(0, 5, 2), [0, 2, 4]), (range(2, 3), [2])]

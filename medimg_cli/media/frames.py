@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from math import ceil, floor
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,18 +13,21 @@ import numpy as np
 from PIL import Image as Pillow
 
 from medimg_cli.affine import AffineMatrix
-from medimg_cli.dtypes import integer_range, is_integer
+from medimg_cli.dtypes import integer_range, is_complex, is_integer
 from medimg_cli.errors import GeometryError, UsageError
 from medimg_cli.grid import Grid
-from medimg_cli.media.drawing import draw_cross, draw_marks
+from medimg_cli.media.drawing import draw_cross, draw_marks, text_size
 from medimg_cli.media.look import Look
 from medimg_cli.media.overlay import Overlay
-from medimg_cli.media.window import LabelColours, Shades, describe_window, inverted, parse_window
+from medimg_cli.media.sizes import LARGEST
+from medimg_cli.media.window import LabelColours, Shades, describe_window, inverted, parse_window, window_of
 from medimg_cli.operations.pointwise import MapBackend
 from medimg_cli.operations.protocol import apply
 from medimg_cli.operations.reorient import Reorient
 from medimg_cli.operations.requests import PlaceRequest
 from medimg_cli.operations.resample import Resample
+from medimg_cli.operations.slicing import Slice
+from medimg_cli.statistics.counts import value_range
 
 if TYPE_CHECKING:
     from medimg_cli.backends import Backend
@@ -37,11 +42,12 @@ _NAMES = ("sagittal", "coronal", "axial")
 _SLICES, _VOLUMES, _VALUES = 16, 4, 1 << 18
 #: Bytes of voxels that are read at a time for a film.
 _SLAB = 1 << 24
-#: Edges of pictures have at most so many pixels.
-_MOST = 8192
 #: Letters of planes that are tilted by more degrees would mislead; planes of the body are then computed, unless voxels
-#: are longer than they are wide by more than this factor, or the volume is thinner than so many voxels.
-_TILT, _ELONGATED, _THIN = 10.0, 2.0, 16
+#: are longer than they are wide by more than this factor, or the volume is thinner than so many voxels. Where voxels
+#: are sheared by more degrees they are always computed: proportions of slices would be wrong.
+_TILT, _ELONGATED, _THIN, _SHEAR = 10.0, 2.0, 16, 1.0
+#: Rounding of geometry that formats store in 32 bits.
+_ROUNDED = 1e-3
 #: Types of which not all values can be interpolated.
 _NOT_INTERPOLATED = frozenset({"int64", "uint64", "float128", "complex256"})
 
@@ -75,7 +81,8 @@ class Scene:
     feet, so that axial and coronal pictures are seen from the feet and from the front (from the head and from behind),
     and sagittal ones from the left. Where the voxels lie at an angle to the body, planes of the voxels are shown;
     where the angle is above 10 degrees, voxels are at most twice as long as wide and no side has fewer than 16, planes
-    of the body are computed by linear interpolation, for the letters at the edges would mislead.
+    of the body are computed by linear interpolation, for the letters at the edges would mislead; and so they are where
+    voxels are sheared by more than a degree (gantry tilt), for shapes would not be true.
 
     Parameters
     ----------
@@ -112,12 +119,11 @@ class Scene:
         kind, size = header.axes[-1] if header.axes else ("", 1)
         self.colour = kind == "rgb" and size in (3, 4) and header.dtype == "uint8"
         self.steps = header.channels // size if self.colour else header.channels
-        if not -self.steps <= self.look.channel < self.steps:
-            raise UsageError(f"channel {self.look.channel}: the image has {self.steps}")
-        self.channel = self.look.channel % self.steps
+        self.channel = self._number(self.look.channel)
         self._common = header.gradients is None and "time" in dict(header.axes)
         self._inverted = inverted(header)
         self._shades: dict[int, Shades] = {}
+        self._samples: dict[int, np.ndarray[Any, Any]] = {}
         self.known = header.orientation_known
         if self._straightens():
             self.volume = apply(self._straight(), self.volume)
@@ -132,6 +138,46 @@ class Scene:
             look = self.look
             self.overlay = Overlay(overlay, grid, outline=look.outline, opacity=look.opacity, name=name)
 
+    def under(
+        self,
+        *,
+        limits: tuple[float, float] | None = None,
+        overlay: bool = True,
+        colormap: str | None = None,
+        channel: int | None = None,
+    ) -> Scene:
+        """Return the same volume seen otherwise; what is left out stays as it is, and nothing is opened again.
+
+        Parameters
+        ----------
+        limits : (low, high), optional
+            Values that become black and white, in all channels.
+        overlay : bool
+            Whether the overlay is drawn, if there is one.
+        colormap : str, optional
+        channel : int, optional
+
+        Raises
+        ------
+        UsageError
+            If there is no such channel or colour map.
+        """
+        other = copy(self)
+        other.look = replace(self.look, colormap=colormap or self.look.colormap)
+        other.channel = self.channel if channel is None else self._number(channel)
+        other.overlay = self.overlay if overlay else None
+        if limits is not None:
+            other._common, other._shades = True, {0: Shades(limits, inverted=self._inverted)}
+        if self.volume is not self.stored and other._black() != self._black():
+            other.volume = apply(other._straight(), self.stored)
+        return other
+
+    def _number(self, channel: int) -> int:
+        """Return the number of a channel, counted from the first one."""
+        if not -self.steps <= channel < self.steps:
+            raise UsageError(f"channel {channel}: the image has {self.steps}")
+        return channel % self.steps
+
     # -- geometry -----------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -143,6 +189,40 @@ class Scene:
             letters = f"{OPPOSITE[to[right]]}{to[right]}{OPPOSITE[to[down]]}{to[down]}" if to else ""
             rows.append(Plane(_NAMES[across], across, right, down, letters))
         return {row.name: row for row in rows}
+
+    @property
+    def worth_seeing(self) -> list[Plane]:
+        """The views that are more than a line of voxels; all three where none is."""
+        planes = list(self.planes.values())
+        return [each for each in planes if self.shape[each.right] > 1 < self.shape[each.down]] or planes
+
+    @property
+    def middle(self) -> tuple[int, int, int]:
+        """The voxel at 50% of each axis of the body: the same one in both conventions."""
+        i, j, k = (n // 2 if to in "RAS" else n - 1 - n // 2 for n, to in zip(self.shape, self._order))
+        return i, j, k
+
+    def fullest(self) -> tuple[int, int, int]:
+        """Return where the slices with most labels meet, of the overlay if there is one; the middle without any."""
+        counts = [np.zeros(n, np.intp) for n in self.shape]
+        many = max(1, _SLAB // (8 * self.shape[0] * self.shape[1]))
+        for start in range(0, self.shape[2], many):
+            spans = [range(self.shape[0]), range(self.shape[1]), range(start, min(start + many, self.shape[2]))]
+            if self.overlay is not None:
+                labels = self.overlay.read(spans)
+            else:
+                labels = self.volume.read((range(self.channel, self.channel + 1), spans[0], spans[1], spans[2]))[0]
+            where = np.nan_to_num(labels) != 0
+            counts[0] += where.sum((1, 2))
+            counts[1] += where.sum((0, 2))
+            counts[2][start : start + many] = where.sum((0, 1))
+        i, j, k = (_peak(count) for count in counts) if counts[0].any() else self.middle
+        return i, j, k
+
+    def extent(self, plane: Plane) -> tuple[float, float]:
+        """Return width and height of a view in mm."""
+        width, height = (self.shape[axis] * self.spacing[axis] for axis in (plane.right, plane.down))
+        return width, height
 
     def plane(self, letter: str) -> Plane:
         """Return the plane across an axis of the body.
@@ -158,7 +238,7 @@ class Scene:
         return self.planes[_NAMES["RLAPSI".index(word) // 2]]
 
     def sweep(self, letter: str) -> tuple[Plane, range]:
-        """Return the plane and the slices of a journey towards a letter.
+        """Return the plane and its slices in the order in which they follow each other towards a letter.
 
         Raises
         ------
@@ -196,8 +276,16 @@ class Scene:
         axis, _ = self.grid.affine.nearest_axis(letter)
         return self.planes[_NAMES[axis]], step.spans[axis + 1].start
 
-    def place_of(self, plane: Plane, place: int) -> str:
-        """Say where a slice lies in the world: a letter and mm from the origin, through the middle of the slice.
+    def place_of(self, plane: Plane, place: int, *, through: Sequence[float] | None = None) -> str:
+        """Say where a slice lies in the world: a letter and mm from the origin.
+
+        Parameters
+        ----------
+        plane : Plane
+        place : int
+            Voxel along the axis across.
+        through : 3 floats, optional
+            Voxel of the slice that is meant, where slices are tilted; left out: the middle of the slice.
 
         Examples
         --------
@@ -208,7 +296,7 @@ class Scene:
         >>> scene.place_of(scene.planes["axial"], 0)
         'S 2 mm'
         """
-        voxel = [(n - 1) / 2 for n in self.shape]
+        voxel = [(n - 1) / 2 for n in self.shape] if through is None else list(through)
         voxel[plane.across] = place
         where = float(self.grid.world(voxel)[plane.across])
         letters = "RL", "AP", "SI"
@@ -225,15 +313,15 @@ class Scene:
         least : int
             Where its longer edge then has fewer pixels, it becomes a whole number of times as large.
         """
-        longer = max(self.shape[axis] * self.spacing[axis] for axis in (plane.right, plane.down))
+        longer = max(self.extent(plane))
         if size is not None:
             return size / longer
-        natural = min(1 / min(self.spacing[plane.right], self.spacing[plane.down]), _MOST / longer)
+        natural = min(1 / min(self.spacing[plane.right], self.spacing[plane.down]), LARGEST / longer)
         return natural * max(1, ceil(least / (longer * natural) - 1e-6))
 
     def _pixels(self, plane: Plane, scale: float) -> tuple[int, int]:
-        extent = [self.shape[axis] * self.spacing[axis] for axis in (plane.right, plane.down)]
-        scale = min(scale, _MOST / max(extent))
+        extent = self.extent(plane)
+        scale = min(scale, LARGEST / max(extent))
         width, height = (max(1, round(length * scale)) for length in extent)
         return width, height
 
@@ -245,7 +333,23 @@ class Scene:
             return planes == "straight" and tilt > 0
         if not self.labels and self.volume.header.dtype in _NOT_INTERPOLATED:
             return False
-        return tilt > _TILT and max(grid.spacing) <= _ELONGATED * min(grid.spacing) and min(grid.shape) >= _THIN
+        if not grid.affine.is_singular and grid.affine.shear_deg > _SHEAR:
+            return min(grid.shape) > 1
+        compact = max(grid.spacing) <= _ELONGATED * min(grid.spacing) * (1 + _ROUNDED)
+        return tilt > _TILT + _ROUNDED and compact and min(grid.shape) >= _THIN
+
+    @property
+    def misled(self) -> str | None:
+        """What letters and proportions do not tell, where planes of the voxels are shown nevertheless; else None."""
+        affine = self.stored.header.affine
+        if self.volume is not self.stored or not self.known:
+            return None
+        if affine.shear_deg > _SHEAR:
+            return f"its voxels are sheared by {affine.shear_deg:.3g} degrees: shapes are not true"
+        if affine.obliquity_deg > _TILT + _ROUNDED:
+            turned = f"{affine.obliquity_deg:.3g} degrees"
+            return f"planes of its voxels are shown, turned by {turned} to those of the body: letters are the nearest"
+        return None
 
     def _straight(self) -> Resample:
         """Return the resampling to a grid along the axes of the body around all voxels; black beyond them."""
@@ -274,23 +378,43 @@ class Scene:
 
     # -- values -------------------------------------------------------------------------------------------------------
 
-    def limits(self, channel: int | None = None) -> tuple[float, float]:
-        """Return the values that become black and white, of the channel that is shown or of another.
+    def limits(self) -> tuple[float, float]:
+        """Return the values that become black and white.
 
         Steps of a time series share one window, for signals that change are what they are looked at for; volumes of
         diffusion and other channels have one each.
         """
-        return self._shade(self.channel if channel is None else channel).window
+        return self._shade().window
 
-    def _shade(self, channel: int) -> Shades:
-        channel = 0 if self._common else channel
+    def _shade(self) -> Shades:
+        channel = 0 if self._common else self.channel
         if channel not in self._shades:
             rule, header = parse_window(self.look.window), self.stored.header
-            limits = rule.limits(header, lambda: self._sample(channel))
+            limits = rule.limits(header, lambda: self._sample(channel), lambda: self._extremes(channel))
             self._shades[channel] = Shades(limits, inverted=self._inverted)
         return self._shades[channel]
 
+    @property
+    def sample(self) -> np.ndarray[Any, Any]:
+        """Some of the values that are shown."""
+        return self._sample(0 if self._common else self.channel)
+
+    def _extremes(self, channel: int) -> tuple[float, float]:
+        """Return the smallest and the largest of all values."""
+        shown = self.stored
+        if is_complex(shown.header.value_dtype):
+            return window_of(self._sample(channel), (0, 100))
+        if not self._common:
+            shown = apply(Slice.of((channel,), shown.header.shape), shown)
+        found = value_range(shown)
+        return (0.0, 1.0) if found.low is None or found.high is None else (float(found.low), float(found.high))
+
     def _sample(self, channel: int) -> np.ndarray[Any, Any]:
+        if channel not in self._samples:
+            self._samples[channel] = self._read_sample(channel)
+        return self._samples[channel]
+
+    def _read_sample(self, channel: int) -> np.ndarray[Any, Any]:
         """Return values of some slices across the longest axis, the same for all storages and both conventions."""
         volume = apply(Reorient("LPI"), self.stored)
         shape = volume.header.spatial_shape
@@ -303,9 +427,10 @@ class Scene:
         found = volume.read((channels, spans[0], spans[1], spans[2])).ravel()
         return found[:: -(-found.size // _VALUES)]
 
-    def _components(self, channel: int) -> range:
-        """Return the channels of the backend that make one shown."""
-        return range(channel, channel + self.steps * 2 + 1, self.steps) if self.colour else range(channel, channel + 1)
+    @property
+    def _components(self) -> range:
+        """The channels of the backend that make the one shown."""
+        return range(self.channel, self.channel + (self.steps * 2 if self.colour else 0) + 1, self.steps)
 
     # -- pictures -----------------------------------------------------------------------------------------------------
 
@@ -316,7 +441,7 @@ class Scene:
         *,
         scale: float | None = None,
         cross: Sequence[float] | None = None,
-        channel: int | None = None,
+        beside: tuple[int, int] | None = None,
     ) -> Any:
         """Return one slice as a Pillow image, in true proportions.
 
@@ -329,8 +454,8 @@ class Scene:
             Pixels per mm; left out: as `scale`.
         cross : (right, down), optional
             Voxel through which a cross-hair is drawn, along these axes.
-        channel : int, optional
-            Another one than that of the look.
+        beside : (width, height), optional
+            Pixels of the largest picture that it stands beside: letters and scale bar are as large as there.
 
         Returns
         -------
@@ -344,17 +469,17 @@ class Scene:
         """
         if not 0 <= place < self.shape[plane.across]:
             raise GeometryError(f"slice {place}: there are {self.shape[plane.across]} across this plane")
-        (found,) = self.pictures(plane, range(place, place + 1), scale=scale, channel=channel)
+        scale = self.scale(plane) if scale is None else scale
+        (found,) = self._bare(plane, range(place, place + 1), scale)
         if cross is not None:
             width, height = found.size
             right, down = ((cross[n] + 0.5) / self.shape[axis] for n, axis in enumerate((plane.right, plane.down)))
-            draw_cross(found, right * width, down * height)
-            self._mark(found, plane, scale)  # letters stand over the lines
+            lettered = plane.letters and not self.look.plain
+            draw_cross(found, right * width, down * height, margin=text_size(beside or found.size) if lettered else 0)
+        self._mark(found, plane, scale, beside)
         return found
 
-    def pictures(
-        self, plane: Plane, places: range, *, scale: float | None = None, channel: int | None = None
-    ) -> Iterator[Any]:
+    def pictures(self, plane: Plane, places: range, *, scale: float | None = None) -> Iterator[Any]:
         """Yield several slices as pictures; some are read at a time, never all.
 
         Parameters
@@ -364,10 +489,15 @@ class Scene:
             Voxels along the axis across, in any order and with any step.
         scale : float, optional
             Pixels per mm; left out: as `scale`.
-        channel : int, optional
         """
-        channel = self.channel if channel is None else channel
-        components = self._components(channel)
+        scale = self.scale(plane) if scale is None else scale
+        for shown in self._bare(plane, places, scale):
+            self._mark(shown, plane, scale)
+            yield shown
+
+    def _bare(self, plane: Plane, places: range, scale: float) -> Iterator[Any]:
+        """Yield pictures on which nothing is written."""
+        components = self._components
         one = self.volume.header.itemsize * len(components) * self.shape[plane.right] * self.shape[plane.down]
         many = max(1, _SLAB // one)
         for start in range(0, len(places), many):
@@ -379,61 +509,34 @@ class Scene:
             if labels is not None:
                 labels = np.moveaxis(labels, plane.across, 0).swapaxes(1, 2)
             for n, values in enumerate(slab):
-                yield self._drawn(values, plane, scale, labels[n] if labels is not None else None, channel)
-
-    def through(self, plane: Plane, place: int, channels: range, *, scale: float | None = None) -> Iterator[Any]:
-        """Yield one slice at several time steps or in several channels.
-
-        Parameters
-        ----------
-        plane : Plane
-        place : int
-            Voxel along the axis across.
-        channels : range
-        scale : float, optional
-            Pixels per mm; left out: as `scale`.
-        """
-        for channel in channels:
-            yield self.picture(plane, place, scale=scale, channel=channel)
+                yield self._drawn(values, plane, scale, labels[n] if labels is not None else None)
 
     def _drawn(
-        self,
-        values: np.ndarray[Any, Any],
-        plane: Plane,
-        scale: float | None,
-        labels: np.ndarray[Any, Any] | None,
-        channel: int,
+        self, values: np.ndarray[Any, Any], plane: Plane, scale: float, labels: np.ndarray[Any, Any] | None
     ) -> Any:
         """Return the picture of one slice: (components, down, right) values, and (down, right) labels over it."""
-        scale = self.scale(plane) if scale is None else scale
         size = self._pixels(plane, scale)
         if self.colour:
             pixels = np.moveaxis(values[:3], 0, -1).astype(np.uint8)
         elif self.labels:
             pixels = self._colours(values[0])
         else:
-            pixels = self._shade(channel)(values[0])
+            pixels = self._shade()(values[0])
         shown = Pillow.fromarray(np.ascontiguousarray(pixels))
         if shown.size != size:
             shown = shown.resize(size, Pillow.Resampling.NEAREST if self.labels else Pillow.Resampling.BILINEAR)
         if shown.mode == "L" and self.look.colormap != "gray":
-            shown.putpalette(self._palette)
+            from medimg_cli.media.colormaps import colormap
+
+            shown.putpalette(colormap(self.look.colormap).tobytes())
             shown = shown.convert("RGB")
         if labels is not None and self.overlay is not None:
             shown = self.overlay.paint(shown, labels)
-        self._mark(shown, plane, scale)
         return shown
 
-    def _mark(self, shown: Any, plane: Plane, scale: float | None) -> None:
+    def _mark(self, shown: Any, plane: Plane, scale: float, beside: tuple[int, int] | None = None) -> None:
         if not self.look.plain:
-            scale = self.scale(plane) if scale is None else scale
-            draw_marks(shown, plane.letters, caption=self.convention(plane), scale=scale)
-
-    @cached_property
-    def _palette(self) -> bytes:
-        from medimg_cli.media.colormaps import colormap
-
-        return colormap(self.look.colormap).tobytes()
+            draw_marks(shown, plane.letters, caption=self.convention(plane), scale=scale, beside=beside)
 
     def views(
         self, places: Sequence[float | None] = (None,) * 3, *, side: int | None = None, cross: bool = False
@@ -456,14 +559,35 @@ class Scene:
         """
         longest = max(n * step for n, step in zip(self.shape, self.spacing, strict=True))
         scale = side / longest if side is not None else 1 / min(self.spacing)
-        place = [n // 2 if at is None else at for n, at in zip(self.shape, places, strict=True)]
+        place = [middle if at is None else at for middle, at in zip(self.middle, places, strict=True)]
         found = []
+        sizes = [self._pixels(plane, scale) for plane in self.planes.values()]
+        beside = max(width for width, _ in sizes), max(height for _, height in sizes)
         for plane in self.planes.values():
             at = (place[plane.right], place[plane.down]) if cross else None
-            found.append(self.picture(plane, round(place[plane.across]), scale=scale, cross=at))
+            found.append(self.picture(plane, round(place[plane.across]), scale=scale, cross=at, beside=beside))
         return found
 
     # -- words --------------------------------------------------------------------------------------------------------
+
+    @property
+    def step_name(self) -> str:
+        """What steps of the image are called: "time step" where time is all that they differ in, else "channel"."""
+        return "time step" if dict(self.stored.header.axes).get("time") == self.steps else "channel"
+
+    @property
+    def channel_shown(self) -> str:
+        """Which channel or time step is shown, in words.
+
+        Examples
+        --------
+        >>> from medimg_cli.backends import ArrayBackend
+        >>> from medimg_cli.header import Header
+        >>> header = Header(shape=(9, 4, 5, 3), dtype="uint8", affine=AffineMatrix(), axes=(("time", 9),))
+        >>> Scene(ArrayBackend(np.zeros((9, 4, 5, 3), "uint8"), header), Look(channel=-1)).channel_shown
+        'time step 8 (0 to 8)'
+        """
+        return f"{self.step_name} {self.channel} (0 to {self.steps - 1})"
 
     def convention(self, plane: Plane | None = None) -> str:
         """Return what must be said about left and right of a picture; "" where none of the two is seen."""
@@ -473,17 +597,25 @@ class Scene:
             return ""
         return "neurological" if self.look.neurological else "radiological"
 
-    def remarks(self, channel: int | None = None) -> list[str]:
-        """Return what a caption says of how it, or another channel of it, is shown: convention, window, planes."""
+    def remarks(self) -> list[str]:
+        """Return what a caption says of how it is shown: convention, window, planes."""
         found = [self.convention()]
         if not self.colour and not self.labels:
-            found.append(describe_window(*self.limits(channel)))
-        tilt = self.stored.header.affine.obliquity_deg
-        if self.volume is not self.stored:
-            found.append(f"straightened from {tilt:.3g}\N{DEGREE SIGN}")
-        elif tilt >= 0.5 and self.known:
-            found.append(f"oblique by {tilt:.3g}\N{DEGREE SIGN}")
+            found.append(describe_window(*self.limits()))
+        affine = self.stored.header.affine
+        tilt, shear = (f"{angle:.3g}\N{DEGREE SIGN}" for angle in (affine.obliquity_deg, affine.shear_deg))
+        straight, sheared = self.volume is not self.stored, affine.shear_deg > _SHEAR
+        if straight:
+            found.append(f"straightened from {tilt}" + (f", shear of {shear} undone" if sheared else ""))
+        elif self.known:
+            found += [f"oblique by {tilt}"] * (affine.obliquity_deg >= 0.5) + [f"sheared by {shear}"] * sheared
         return found
+
+
+def _peak(counts: np.ndarray[Any, Any]) -> int:
+    """Return the place of the largest number, of several the middle one."""
+    places = np.flatnonzero(counts == counts.max())
+    return int(places[len(places) // 2])
 
 
 class _UpperByte:

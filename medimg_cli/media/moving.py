@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from io import BytesIO
 from itertools import chain
 from typing import Any
@@ -13,17 +13,11 @@ from PIL import ImageChops
 from PIL.GifImagePlugin import getdata, getheader
 
 from medimg_cli.errors import UsageError
-from medimg_cli.media.film import Roll
+from medimg_cli.media.film import Advance, Roll
 from medimg_cli.media.palettes import Palette
 from medimg_cli.storage.atomic import AtomicGroup
 
-__all__ = ["ANIMATIONS", "VIDEOS", "Advance", "check_suffix", "write_animation"]
-
-Advance = Callable[[int, int], None]
-"""Called with how many frames are done, and of how many."""
-
-VIDEOS = (".mp4", ".webm")
-"""Suffixes of videos."""
+__all__ = ["ANIMATIONS", "check_suffix", "write_animation"]
 
 #: Hundredths of a second that a frame of a GIF can last at most.
 _LONGEST = 65535
@@ -31,7 +25,7 @@ _LONGEST = 65535
 _FRAMES, _PIXELS = 16, 1 << 22
 
 
-def check_suffix(path: str, suffixes: Sequence[str]) -> str:
+def check_suffix(path: str, suffixes: Collection[str]) -> str:
     """Return the suffix of an output, in small letters.
 
     Raises
@@ -46,9 +40,11 @@ def check_suffix(path: str, suffixes: Sequence[str]) -> str:
     """
     suffix = os.path.splitext(path)[1].lower()
     if suffix not in suffixes:
+        from medimg_cli.media.video import VIDEOS
+
         others = "".join(
             f"; medimg {command} writes {suffix}"
-            for command, known in (("gif", ANIMATIONS), ("video", VIDEOS))
+            for command, known in (("gif", set(ANIMATIONS)), ("video", set(VIDEOS)))
             if suffix in known
         )
         raise UsageError(f"expected a name that ends in {' or '.join(suffixes)}{others}", path=path)
@@ -86,7 +82,7 @@ def write_animation(
     StorageError
         If the file exists and may not be replaced, or cannot be written.
     """
-    writer = ANIMATIONS[check_suffix(path, tuple(ANIMATIONS))]
+    writer = ANIMATIONS[check_suffix(path, ANIMATIONS)]
     with AtomicGroup(force=force) as group:
         file = group.create(path)
         for piece in writer(_told(roll, advance), roll, loop, optimize):

@@ -15,17 +15,14 @@ import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
-from html import escape
-from pathlib import Path
 from typing import Any, Literal
 
 from medimg_cli.errors import MissingExtraError
 from medimg_cli.media.colormaps import COLORMAPS, colormap
+from medimg_cli.media.page import asset, escaped, policy
 
 __all__ = ["Layer", "Page", "page_html", "viewer_script"]
 
-_ASSETS = Path(__file__).with_name("assets")
 _HOLE = re.compile(r"{{(\w+)}}")
 
 
@@ -54,7 +51,7 @@ class Layer:
     opacity : float
         0 to 1; of an overlay what its outlines go round.
     step : str
-        What the fourth axis is: "Time", "Channel".
+        What a step along the fourth axis is called: "time step", "channel".
     seconds : float, optional
         Between two steps.
     """
@@ -68,7 +65,7 @@ class Layer:
     colormap: str = "gray"
     labels: Sequence[tuple[int, str, tuple[int, int, int, int]]] = ()
     opacity: float = 1.0
-    step: str = "Channel"
+    step: str = "channel"
     seconds: float | None = None
 
 
@@ -128,8 +125,7 @@ def viewer_script() -> tuple[bytes, str]:
         If medimg was built without it.
     """
     try:
-        script = (_ASSETS / "niivue.umd.js.gz").read_bytes()
-        return script, (_ASSETS / "niivue.LICENSES.txt").read_text(encoding="utf-8")
+        return asset("niivue.umd.js.gz"), asset("niivue.LICENSES.txt").decode()
     except FileNotFoundError:
         hint = "install npm, then medimg again; in a checkout: make viewer"
         raise MissingExtraError("medimg was built without the viewer, NiiVue", hint=hint) from None
@@ -148,17 +144,17 @@ def page_html(page: Page) -> Iterator[bytes]:
         If medimg was built without the viewer.
     """
     viewer, licences = viewer_script()
-    template, style, script = (_asset(f"view.{kind}") for kind in ("html", "css", "js"))
+    template, style, script = (asset(f"view.{kind}").decode() for kind in ("html", "css", "js"))
     volumes = (_packed(f"volume{number}", layer.content) for number, layer in enumerate(page.layers))
     holes: dict[str, Any] = {
-        "policy": _policy(style, script, gzip.decompress(viewer).decode()),
-        "generator": _text(page.generator),
-        "title": _text(page.title),
-        "summary": _text(page.summary),
+        "policy": policy([script, gzip.decompress(viewer).decode()], [style]),
+        "generator": escaped(page.generator),
+        "title": escaped(page.title),
+        "summary": escaped(page.summary),
         "style": style,
-        "notes": "".join(f'<p class="note">{_text(note)}</p>\n' for note in page.notes),
-        "facts": "".join(f"<tr><th>{_text(name)}</th><td>{_text(text)}</td></tr>" for name, text in page.facts),
-        "licences": _text(licences, lines=True),
+        "notes": "".join(f'<p class="note">{escaped(note)}</p>\n' for note in page.notes),
+        "facts": "".join(f"<tr><th>{escaped(name)}</th><td>{escaped(text)}</td></tr>" for name, text in page.facts),
+        "licences": "\n".join(map(escaped, licences.splitlines())),
         "page": _json(_described(page)),
         "viewer": b64encode(viewer).decode(),
         "volumes": volumes,
@@ -169,27 +165,8 @@ def page_html(page: Page) -> Iterator[bytes]:
         yield from (piece.encode() for piece in ([found] if isinstance(found, str) else found))
 
 
-def _asset(name: str) -> str:
-    return (_ASSETS / name).read_text(encoding="utf-8")
-
-
 def _packed(name: str, content: bytes) -> str:
     return f'<script type="text/plain" id="{name}">{b64encode(content).decode()}</script>\n'
-
-
-def _policy(style: str, *scripts: str) -> str:
-    """Return what the page may load: these texts (Content Security Policy Level 3, hash sources) and data URLs."""
-    digests = [f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'" for text in (style, *scripts)]
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src {' '.join(digests[1:])}",
-            f"style-src {digests[0]}",
-            "img-src data:",
-            "base-uri 'none'",
-            "form-action 'none'",
-        )
-    )
 
 
 def _described(page: Page) -> dict[str, Any]:
@@ -225,8 +202,3 @@ def _json(value: object) -> str:
     """Return JSON that nothing in it can end: ASCII without the signs that HTML acts upon."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _text(text: str, *, lines: bool = False) -> str:
-    """Return text as HTML; control characters and the like are shown as such."""
-    return escape("".join(c if c.isprintable() or (lines and c == "\n") else ascii(c)[1:-1] for c in text))

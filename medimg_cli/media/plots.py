@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from medimg_cli.errors import GeometryError, UsageError
 from medimg_cli.media.drawing import draw_marks
-from medimg_cli.media.frames import Scene
 from medimg_cli.media.scenes import Opened, open_scene
 from medimg_cli.media.sheets import Colour, Tile, sheet
+from medimg_cli.media.sizes import check_size
 from medimg_cli.media.window import LabelColours
 from medimg_cli.operations.requests import PlaceRequest
 
@@ -20,15 +22,17 @@ if TYPE_CHECKING:
     from medimg_cli.backends import Backend
     from medimg_cli.grid import Grid
     from medimg_cli.header import Header
-    from medimg_cli.media.frames import Plane
+    from medimg_cli.media.frames import Plane, Scene
     from medimg_cli.media.look import Look
 
-__all__ = ["Drawn", "Plot", "Point", "channel_shown", "draw_plot", "parse_mosaic", "parse_point"]
+__all__ = ["Drawn", "Plot", "Point", "draw_plot", "parse_mosaic", "parse_point"]
 
 #: Pixels of the longest edge of the volume in three views; of a mosaic as a whole, and of its tiles at most and least.
 _SIDE, _SCREEN, _TILES = 420, 1320, (48, 320)
-#: Pixels that an edge may be asked to have; tiles that a mosaic may have.
-_LARGEST, _MANY = 4096, 1024
+#: Tiles that a mosaic may have.
+_MANY = 1024
+#: So many labels without names are listed.
+_FEW = 12
 #: A slice holds something where at least this share of its pixels is brighter than that.
 _SHARE, _BRIGHTER = 0.01, 25
 
@@ -170,18 +174,17 @@ class Plot:
     size: int | None = None
 
     def __post_init__(self) -> None:
-        if self.size is not None and not 16 <= self.size <= _LARGEST:
-            raise UsageError(f"a size of {self.size} pixels", hint=f"give 16 to {_LARGEST}")
+        check_size(self.size)
         if self.mosaic is None:
-            given = "an axis" if self.axis is not None else "all slices" if self.all_slices else ""
+            given = f"axis is {self.axis!r}" if self.axis is not None else "all slices" if self.all_slices else ""
             if given:
-                raise UsageError(f"{given}: that is for a mosaic", hint="add --mosaic 4x6")
+                raise UsageError(f"{given}: that is for a mosaic", hint="it goes with mosaic, rows and columns")
             return
         if len(self.mosaic) != 2 or min(self.mosaic) < 1 or self.mosaic[0] * self.mosaic[1] > _MANY:
             shown = " x ".join(map(str, self.mosaic))
             raise UsageError(f"a mosaic of {shown}", hint=f"give rows and columns, at most {_MANY} tiles")
         if self.point is not None or self.cross:
-            raise UsageError("a mosaic passes through no point", hint="give one of --at and --mosaic")
+            raise UsageError("a mosaic passes through no point", hint="leave out the point, or the mosaic")
 
 
 class Drawn(NamedTuple):
@@ -230,20 +233,22 @@ _Made = tuple[list[list[Tile]], list[tuple["Plane", int]], tuple[str, ...]]
 def _views(opened: Opened, plot: Plot) -> _Made:
     """Return one row of views; those that would be a line of pixels are left out."""
     scene, point = opened.scene, plot.point
-    place = [n // 2 for n in scene.shape]
+    labelled = point is None and (scene.labels or scene.overlay is not None)
+    place = scene.fullest() if labelled else scene.middle
     if point is not None:
-        place = list(point.in_scene(scene, opened.header.grid))
+        place = point.in_scene(scene, opened.header.grid)
+    remarks = ("goes through the slices with most labels (--at 50%,50%,50% through the middle)",) * labelled
     cross = plot.cross if plot.cross is not None else point is not None
     pictures = scene.views(place, side=plot.size or _SIDE, cross=cross)
-    planes = list(scene.planes.values())
-    wide = [plane for plane in planes if scene.shape[plane.right] > 1 < scene.shape[plane.down]]
+    through = place if point is not None else None
     row, shown = [], []
-    for plane, picture in zip(planes, pictures, strict=True):
-        if plane in wide or not wide:
+    for plane, picture in zip(scene.planes.values(), pictures, strict=True):
+        if plane in scene.worth_seeing:
             at = place[plane.across]
-            row.append(Tile(picture, f"{plane.name} {scene.place_of(plane, at)}" if scene.known else ""))
+            where = scene.place_of(plane, at, through=through)
+            row.append(Tile(picture, f"{plane.name} {where}" if scene.known else ""))
             shown.append((plane, at))
-    return [row], shown, ()
+    return [row], shown, remarks if place != scene.middle else ()
 
 
 def _mosaic(opened: Opened, plot: Plot, *, marks: bool) -> _Made:
@@ -271,13 +276,11 @@ def _mosaic(opened: Opened, plot: Plot, *, marks: bool) -> _Made:
 
 def _filled(opened: Opened, plane: Plane, places: range) -> range:
     """Return the slices without empty ones at the ends; all of them where all are empty."""
-    scene = opened.scene
-    look = replace(scene.look, colormap="gray", overlay=None, window="{!r}:{!r}".format(*scene.limits()))
-    bare = Scene(scene.stored, look, labels=scene.labels)
+    bare = opened.scene.under(overlay=False, colormap="gray")
 
     def holds(place: int) -> bool:
         pixels = np.asarray(bare.picture(plane, place))
-        return bool(pixels.any() if scene.labels else (pixels > _BRIGHTER).mean() >= _SHARE)
+        return bool(pixels.any() if bare.labels else (pixels > _BRIGHTER).mean() >= _SHARE)
 
     first = next((n for n, place in enumerate(places) if holds(place)), None)
     if first is None:
@@ -297,36 +300,18 @@ def _facts(opened: Opened) -> Iterator[str]:
     if scene.known:
         yield "".join(header.orientation) + "+"
     yield header.dtype
-    if scene.labels:
-        yield "labels"
+    if scene.labels or scene.colour:
+        yield "labels" if scene.labels else "colours"
     if scene.steps > 1:
-        yield channel_shown(opened)
+        yield scene.channel_shown
 
 
 def _times(words: Any) -> str:
     return " x ".join(words)
 
 
-def channel_shown(opened: Opened) -> str:
-    """Say which channel or time step is shown.
-
-    Examples
-    --------
-    >>> from medimg_cli.affine import AffineMatrix
-    >>> from medimg_cli.backends import ArrayBackend
-    >>> from medimg_cli.header import Header
-    >>> from medimg_cli.media.look import Look
-    >>> header = Header(shape=(9, 4, 5, 3), dtype="uint8", affine=AffineMatrix(), axes=(("time", 9),))
-    >>> channel_shown(open_scene(ArrayBackend(np.zeros((9, 4, 5, 3), "uint8"), header), Look(channel=-1)))
-    'time step 8 (0 to 8)'
-    """
-    scene = opened.scene
-    word = "time step" if dict(opened.header.axes).get("time") == scene.steps else "channel"
-    return f"{word} {scene.channel} (0 to {scene.steps - 1})"
-
-
 def _legend(opened: Opened, shown: Sequence[tuple[Plane, int]]) -> Iterator[tuple[str, Colour]]:
-    """Yield name and colour of each label on the slices that are shown, where a table names labels."""
+    """Yield name and colour of each label on the slices that are shown, the largest first; few need no table."""
     scene = opened.scene
     layers = [(scene.volume, opened.header, scene.channel)] if scene.labels else []
     if scene.overlay is not None:
@@ -338,16 +323,17 @@ def _legend(opened: Opened, shown: Sequence[tuple[Plane, int]]) -> Iterator[tupl
 def _named(
     volume: Backend, header: Header, channel: int, shown: Sequence[tuple[Plane, int]]
 ) -> Iterator[tuple[str, Colour]]:
-    if not header.labels:
-        return
-    found: set[int] = set()
+    found: Counter[int] = Counter()
     for plane, place in shown:
         i, j, k = (
             range(place, place + 1) if axis == plane.across else range(size)
             for axis, size in enumerate(volume.header.spatial_shape)
         )
-        values = np.unique(volume.read((range(channel, channel + 1), i, j, k)))
-        found.update(int(value) for value in values[np.isfinite(values)].tolist() if value == int(value))
-    names, colours = {label.value: label.name for label in header.labels}, LabelColours(header.labels)
-    for value in sorted(found - {0}):
-        yield names.get(value) or str(value), colours.of(value)
+        values, counts = np.unique(volume.read((range(channel, channel + 1), i, j, k)), return_counts=True)
+        for value, count in zip(values.tolist(), counts.tolist()):
+            if value and isfinite(value) and value == int(value):
+                found[int(value)] += count
+    names, colours = {label.value: label.name for label in header.labels or ()}, LabelColours(header.labels)
+    if names or len(found) <= _FEW:
+        for value, _ in sorted(found.items(), key=lambda each: (-each[1], each[0])):
+            yield names.get(value) or str(value), colours.of(value)

@@ -6,22 +6,18 @@ URLs, and nothing else. Without JavaScript it is a plain table. All text that co
 
 from __future__ import annotations
 
-from base64 import b64encode
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from hashlib import sha256
 from math import prod
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from medimg_cli.media.facets import BY, FACETS, oddities, twins
-from medimg_cli.media.page import escaped
+from medimg_cli.media.page import asset, data_url, escaped, policy
 
-__all__ = ["report_page"]
+__all__ = ["report_page", "size_text"]
 
 Record = Mapping[str, Any]
-
-_ASSETS = Path(__file__).with_name("assets")
 
 #: Values of a facet that are shown at once, and labels of a label map.
 _FIRST, _LABELS = 6, 8
@@ -100,15 +96,10 @@ def report_page(
         _Row(record, name, odd[n], [names[other] for other in alike[n]])
         for n, (record, name) in enumerate(zip(records, names, strict=True))
     ]
-    style, script = (_ASSETS.joinpath(f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
-    digest = b64encode(sha256(script.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
+    style, script = (asset(f"report.{kind}").decode() for kind in ("css", "js"))
     parts = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n',
+        f'<meta http-equiv="Content-Security-Policy" content="{policy([script])}">\n',
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
         '<meta name="referrer" content="no-referrer">\n<meta name="color-scheme" content="light dark">\n',
         f'<meta name="generator" content="{escaped(generator)}">\n<link rel="icon" href="data:,">\n',
@@ -223,9 +214,9 @@ def _attributes(number: int, row: _Row) -> str:
 def _name(row: _Row) -> str:
     record = row.record
     folder, _, name = row.name.rpartition("/")
-    above = f'<span class="quiet">{escaped(folder)}/</span><wbr>' if folder else ""
-    more = [record.get("format") or "", record.get("compression") or "", _bytes(record.get("file_bytes"))]
-    return f"{above}<b>{escaped(name)}</b>{_small(', '.join(word for word in more if word))}"
+    above = f'<span class="quiet">{_breakable(folder)}/</span><wbr>' if folder else ""
+    more = [record.get("format") or "", record.get("compression") or "", size_text(record.get("file_bytes"))]
+    return f"{above}<b>{_breakable(name)}</b>{_small(', '.join(word for word in more if word))}"
 
 
 def _views(record: Record, side: int, letters: bool) -> str:
@@ -237,7 +228,7 @@ def _views(record: Record, side: int, letters: bool) -> str:
         found.append(
             f'<span class="view"><img alt="{escaped(view["name"] + way)}" width="{view["width"]}" '
             f'height="{view["height"]}" style="--w:{view["width"] / side:.4g}" decoding="async" loading="lazy" '
-            f'src="data:{view["type"]};base64,{b64encode(view["data"]).decode()}">{marks}</span>'
+            f'src="{data_url(view["data"], view["type"])}">{marks}</span>'
         )
     window = record.get("window")
     said = f' title="{escaped(window)}"' if window else ""
@@ -334,10 +325,21 @@ def _small(text: str) -> str:
     return f"<small>{escaped(text)}</small>" if text else ""
 
 
-def _bytes(count: float | None) -> str:
-    """Write a size as people say it.
+def _breakable(name: str) -> str:
+    """Return a name as HTML that is broken between its words, if anywhere.
 
-    >>> _bytes(999), _bytes(80_800_000), _bytes(None)
+    >>> _breakable("sub-01/brain_1.nii.gz")
+    'sub-<wbr>01/<wbr>brain_<wbr>1.<wbr>nii.<wbr>gz'
+    """
+    return re.sub(r"(?<=[-_./])(?=\w)", "<wbr>", escaped(name))
+
+
+def size_text(count: float | None) -> str:
+    """Write a number of bytes as people say it.
+
+    Examples
+    --------
+    >>> size_text(999), size_text(80_800_000), size_text(None)
     ('999 B', '80.8 MB', '')
     """
     if count is None:

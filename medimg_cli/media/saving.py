@@ -27,6 +27,8 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "TIFF": {"compression": "tiff_deflate"},
     "PDF": {"quality": 95, "subsampling": 0, "resolution": 150, "creationDate": None, "modDate": None},
 }
+#: Pixels of an edge that formats can count.
+_LONGEST = {"WEBP": 16383, "JPEG": 65500}
 
 
 def _suffix(path: str) -> str:
@@ -79,9 +81,12 @@ def encoded(picture: Any, path: str, *, level: int | None = None, pixel: float |
     Raises
     ------
     UsageError
-        If no picture is written to such files.
+        If no picture is written to such files, or the format does not hold so many pixels.
     """
     kind = picture_kind(path)
+    if max(picture.size) > _LONGEST.get(kind, max(picture.size)):
+        shown = " x ".join(map(str, picture.size))
+        raise UsageError(f"{shown} pixels are more than {kind} holds", path=path, hint="use .png, or a smaller size")
     options = dict(_OPTIONS.get(kind, {}))
     if kind == "PNG":
         options["compress_level"] = _LEVEL if level is None else min(level, 9)

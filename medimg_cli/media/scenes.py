@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from medimg_cli.errors import UsageError
+from medimg_cli.errors import GeometryError, UsageError
 from medimg_cli.formats import open_backend
 from medimg_cli.media.frames import Scene
 from medimg_cli.media.window import parse_window
+from medimg_cli.operations.resampling import refuse_apart
 from medimg_cli.statistics.recognition import ONE_VALUE, declared_labels, why_labels
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from medimg_cli.header import Header
     from medimg_cli.media.look import Look
 
-__all__ = ["Opened", "open_scene"]
+__all__ = ["Opened", "doubts_of_overlay", "open_scene"]
 
 
 class Opened(NamedTuple):
@@ -54,25 +55,57 @@ def open_scene(backend: Backend, look: Look, name: str = "the image", *, overlay
     MedImgError
         If voxels that it takes to decide cannot be read, or the overlay does not lie on the image.
     """
+    header = backend.header
     remarks: list[str] = []
     labels = look.kind == "labels"
     if look.kind == "auto":
         reason = why_labels(backend)
         labels = reason is not None and reason != ONE_VALUE
-        if labels and declared_labels(backend.header) is None:
+        if labels and declared_labels(header) is None:
             remarks.append(f"taken for a label map: {reason} (--kind intensities says otherwise)")
     if overlay is None and look.overlay is None and (look.outline or look.opacity is not None):
         remarks.append("outline and opacity are those of an overlay, and there is none")
     if look.overlay is not None:
         overlay = open_backend(look.overlay)
         if why_labels(overlay) is None:
-            raise UsageError(
-                "is no label map, its values are too many", path=look.overlay, hint="--overlay takes labels"
-            )
+            hint = "--overlay takes labels"
+            raise UsageError("is no label map: its values are many, or no whole numbers", path=look.overlay, hint=hint)
+        remarks += doubts_of_overlay(look.overlay, overlay.header, header, name)
         if overlay.header.channels > 1:
             remarks.append(f"of the {overlay.header.channels} channels of {look.overlay} the first is drawn")
     scene = Scene(backend, look, labels=labels, overlay=overlay, name=name)
     if not labels and not scene.colour:
-        doubt = parse_window(look.window).remark(backend.header, scene.limits())
+        doubt = parse_window(look.window).remark(header, scene.limits(), scene.sample)
         remarks += [doubt] if doubt else []
-    return Opened(scene, backend.header, tuple(remarks))
+    if scene.misled is not None:
+        remarks.append(f"{scene.misled} (--planes straight shows those of the body)")
+    return Opened(scene, header, tuple(remarks))
+
+
+def doubts_of_overlay(path: str, overlay: Header, header: Header, name: str) -> list[str]:
+    """Say what a careful user should know of an image that is shown over another.
+
+    Parameters
+    ----------
+    path : str
+        Of the overlay.
+    overlay, header : Header
+        Of the overlay and of the image.
+    name : str
+        Of the image.
+
+    Raises
+    ------
+    GeometryError
+        If nothing of the overlay lies on the image.
+    """
+    try:
+        refuse_apart(overlay.grid, header.grid, name)
+    except GeometryError as error:
+        error.path = error.path or path
+        raise
+    doubts = [f"{path}: {warning}" for warning in overlay.warnings]
+    if overlay.orientation_known != header.orientation_known and not overlay.grid.same_as(header.grid):
+        which = path if header.orientation_known else name
+        doubts.append(f"{which} does not say how it lies in the body: where the overlay lies is a guess")
+    return doubts

@@ -12,11 +12,11 @@ from threading import Thread
 from typing import IO, Any, NamedTuple
 
 from medimg_cli.errors import MissingExtraError, StorageError
-from medimg_cli.media.film import Roll
-from medimg_cli.media.moving import VIDEOS, Advance, check_suffix
+from medimg_cli.media.film import Advance, Roll
+from medimg_cli.media.moving import check_suffix
 from medimg_cli.storage.atomic import AtomicGroup, StagedFile
 
-__all__ = ["ENCODERS", "Encoder", "require_ffmpeg", "write_video"]
+__all__ = ["VIDEOS", "Encoder", "Video", "require_ffmpeg", "write_video"]
 
 _INSTALL = "install ffmpeg, or pip install 'medimg-cli[ffmpeg]'"
 
@@ -35,20 +35,46 @@ class Encoder(NamedTuple):
     options: dict[str, Any]
 
 
+class Video(NamedTuple):
+    """A kind of file.
+
+    Parameters
+    ----------
+    format : str
+        What ffmpeg calls it.
+    options : mapping
+        Of the format, as those of `Encoder`.
+    encoders : tuple of Encoder
+        The best first.
+    """
+
+    format: str
+    options: dict[str, Any]
+    encoders: tuple[Encoder, ...]
+
+
 _GENEROUS = {"b:v": "{bits}"}
-ENCODERS: dict[str, tuple[Encoder, ...]] = {
-    ".mp4": (
-        Encoder("libx264", {"preset": "superfast", "crf": 16, "tune": "psnr"}),
-        Encoder("libopenh264", _GENEROUS),
-        Encoder("h264_videotoolbox", _GENEROUS),
-        Encoder("h264_mf", _GENEROUS),
+VIDEOS = {
+    ".mp4": Video(
+        "mp4",
+        {"movflags": "+faststart"},
+        (
+            Encoder("libx264", {"preset": "superfast", "crf": 16, "tune": "psnr"}),
+            Encoder("libopenh264", _GENEROUS),
+            Encoder("h264_videotoolbox", _GENEROUS),
+            Encoder("h264_mf", _GENEROUS),
+        ),
     ),
-    ".webm": (
-        Encoder("libvpx-vp9", {"crf": 24, "b:v": 0, "deadline": "realtime", "cpu-used": 6, "row-mt": 1}),
-        Encoder("libvpx", {"crf": 10, "deadline": "realtime", "cpu-used": 6, **_GENEROUS}),
+    ".webm": Video(
+        "webm",
+        {},
+        (
+            Encoder("libvpx-vp9", {"crf": 24, "b:v": 0, "deadline": "realtime", "cpu-used": 6, "row-mt": 1}),
+            Encoder("libvpx", {"crf": 10, "deadline": "realtime", "cpu-used": 6, **_GENEROUS}),
+        ),
     ),
 }
-"""Suffix -> encoders of H.264, or of VP9 and VP8, the best first.
+"""Suffix -> how it is written: with H.264, or with VP9 or VP8.
 
 Measured on 384 frames of a noisy head, 288 x 384, two cores (seconds, MB, PSNR of the decoded luma): libx264 superfast
 16, tuned for PSNR 0.99, 3.5, 38.8; superfast 18 0.75, 2.9, 37.2; veryfast 18 1.34, 3.1, 38.0; ultrafast 18 0.56, 4.1,
@@ -56,7 +82,6 @@ Measured on 384 frames of a noisy head, 288 x 384, two cores (seconds, MB, PSNR 
 inventing grain. libvpx-vp9 realtime 1.24, 3.7, 39.7; its deadline "good" takes nine times as long for the same.
 """
 
-_FORMATS = {".mp4": ("mp4", {"movflags": "+faststart"}), ".webm": ("webm", {})}
 #: Colours as browsers understand them: BT.709, of which black is 16 and white 235.
 _COLOURS = {
     "pix_fmt": "yuv420p",
@@ -69,6 +94,8 @@ _COLOURS = {
 _BITS = 0.5
 #: Lines of ffmpeg's messages that are kept, and the levels at which nobody else reads them.
 _LINES, _SILENT = 5, ("quiet", "panic", "fatal", "error")
+#: What ffmpeg 5 and earlier say of a file that they could not finish, and end with 0.
+_CUT_OFF = ("No space left", "Error writing trailer", "Error closing")
 #: Bytes that the pipe to ffmpeg holds: frames are drawn while others are encoded, which saves a sixth of the time.
 _PIPE = 1 << 20
 
@@ -136,17 +163,17 @@ def write_video(
         If the file exists and may not be replaced, or ffmpeg fails.
     """
     suffix = check_suffix(path, VIDEOS)
-    encoders = ENCODERS[suffix]
+    encoders = VIDEOS[suffix].encoders
     with AtomicGroup(force=force) as group:
         file = group.create(path)
         for binary, encoder in ((binary, encoder) for binary in ffmpeg_binaries() for encoder in encoders):
-            code, told = _encode(roll, file, _Way(binary, encoder, suffix, verbosity), advance)
+            code, told = _encode(roll, file, _Way(binary, encoder, VIDEOS[suffix], verbosity), advance)
             if f"Unknown encoder '{encoder.name}'" not in told:
                 break
         else:
             names = ", ".join(encoder.name for encoder in encoders)
             raise MissingExtraError(f"ffmpeg has no encoder for {suffix} ({names})", hint=_INSTALL)
-        if code:
+        if code or any(word in told for word in _CUT_OFF):
             raise StorageError(f"ffmpeg failed: {_reason(code, told)}", path=path)
 
 
@@ -155,7 +182,7 @@ class _Way(NamedTuple):
 
     binary: str
     encoder: Encoder
-    suffix: str
+    video: Video
     verbosity: str
 
     def command(self, roll: Roll, first: Any, target: str) -> list[str]:
@@ -165,7 +192,6 @@ class _Way(NamedTuple):
         width, height = first.size
         rate = roll.table.rate
         bits = round(width * height * float(rate) * _BITS)
-        kind, special = _FORMATS[self.suffix]
         options = {key: str(value).format(bits=bits) for key, value in self.encoder.options.items()}
         stream = ffmpeg.input(
             "pipe:",
@@ -175,8 +201,9 @@ class _Way(NamedTuple):
             framerate=f"{rate.numerator}/{rate.denominator}",
         ).filter("scale", out_color_matrix="bt709", out_range="tv")
         level = "error" if self.verbosity in _SILENT else self.verbosity  # we need to hear what fails
-        words = {"format": kind, "vcodec": self.encoder.name, "g": max(1, round(rate)), "loglevel": level}
-        output = ffmpeg.output(stream, f"file:{target}", **words, **options, **special, **_COLOURS)
+        words = {"format": self.video.format, "vcodec": self.encoder.name, "g": max(1, round(rate)), "loglevel": level}
+        words["flush_packets"] = 1  # so that ffmpeg meets a full disk when it writes
+        output = ffmpeg.output(stream, f"file:{target}", **words, **options, **self.video.options, **_COLOURS)
         return list(output.overwrite_output().compile(cmd=self.binary))
 
 

@@ -22,11 +22,8 @@ __all__ = [
     "LabelColours",
     "Shades",
     "WindowRule",
-    "colours",
     "describe_window",
-    "grey",
     "inverted",
-    "palette",
     "parse_window",
     "stored_window",
     "window_of",
@@ -57,6 +54,8 @@ range, one from inside. The window for angiography is that of the Stone viewer o
 
 #: How a window may be written, for hints.
 _FORMS = "CENTER,WIDTH as in 40,80, LOW:HIGH as in 0:1200, 1%:99%, full, or a name as in brain"
+#: Values that lie in so small a part of a window look alike.
+_ONE_SHADE = 0.02
 #: A file's own window is not believed where fewer of the values lie inside, or it is so many times as wide as they are.
 _INSIDE, _WIDER = 0.01, 10
 
@@ -92,7 +91,9 @@ class WindowRule:
     stored: bool = False
     preset: str = field(default="", compare=False, repr=False)
 
-    def limits(self, header: Header, sample: Callable[[], Array]) -> tuple[float, float]:
+    def limits(
+        self, header: Header, sample: Callable[[], Array], extremes: Callable[[], tuple[float, float]] | None = None
+    ) -> tuple[float, float]:
         """Return the values that become black and white.
 
         The file's own window is not believed where it would show nothing: where fewer than one value in a hundred
@@ -103,6 +104,8 @@ class WindowRule:
         header : Header
         sample : function without arguments
             Gives an array of values; called only where the answer depends on them.
+        extremes : function without arguments, optional
+            Gives the smallest and the largest of all values, as `window_of` takes it.
 
         Returns
         -------
@@ -122,12 +125,19 @@ class WindowRule:
         if not self.percent:
             return self.low, self.high
         values = sample()
-        found = window_of(values, (self.low, self.high))
+        found = window_of(values, (self.low, self.high), extremes)
         own = stored_window(header) if self.stored else None
         return own if own is not None and _shows(own, values, found) else found
 
-    def remark(self, header: Header, limits: tuple[float, float]) -> str | None:
+    def remark(self, header: Header, limits: tuple[float, float], values: Array | None = None) -> str | None:
         """Return what a user should know of the limits that were found; None where they are as expected.
+
+        Parameters
+        ----------
+        header : Header
+        limits : (low, high)
+        values : array, optional
+            A sample, to tell whether anything is seen.
 
         Examples
         --------
@@ -140,6 +150,13 @@ class WindowRule:
         modality = header.metadata.get("Modality", "CT")
         if self.preset and modality != "CT":
             return f"{self.preset} is a window for CT, the image says {modality}"
+        if values is not None and values.size:
+            if not np.isfinite(values).any():
+                return "no value is finite: there is nothing to see"
+            low, high = window_of(values, PERCENTILES)
+            narrow = high - low < _ONE_SHADE * (limits[1] - limits[0])
+            if self.preset and (narrow or low >= limits[1] or high <= limits[0]):
+                return f"{self.preset}, for Hounsfield units, shows values from {low:.4g} to {high:.4g} as one shade"
         own = stored_window(header) if self.stored else None
         if own is None or own == limits:
             return None
@@ -285,7 +302,9 @@ def describe_window(low: float, high: float) -> str:
     return "window " + " to ".join(shown)
 
 
-def window_of(values: Array, percentiles: Sequence[float] = PERCENTILES) -> tuple[float, float]:
+def window_of(
+    values: Array, percentiles: tuple[float, float], extremes: Callable[[], tuple[float, float]] | None = None
+) -> tuple[float, float]:
     """Return the values that become black and white.
 
     Parameters
@@ -294,6 +313,8 @@ def window_of(values: Array, percentiles: Sequence[float] = PERCENTILES) -> tupl
         NaN and infinities do not count; of complex numbers their magnitude.
     percentiles : (low, high)
         In percent. Where both fall on one value, as in an image that is nearly all background, the extremes are taken.
+    extremes : function without arguments, optional
+        Gives the smallest and the largest value, where ``values`` are a sample; asked for where they are to be taken.
 
     Returns
     -------
@@ -310,8 +331,8 @@ def window_of(values: Array, percentiles: Sequence[float] = PERCENTILES) -> tupl
     if not finite.size:
         return 0.0, 1.0
     low, high = (float(end) for end in np.percentile(finite, percentiles))
-    if low == high:
-        low, high = float(finite.min()), float(finite.max())
+    if low == high or tuple(percentiles) == (0, 100):
+        low, high = extremes() if extremes is not None else (float(finite.min()), float(finite.max()))
     return (low, high) if low < high else (low, low + 1.0)
 
 
@@ -373,17 +394,6 @@ class Shades:
             return part.astype(np.uint8)
 
 
-def grey(values: Array, window: tuple[float, float]) -> Array:
-    """Return values as 8 bits of grey, linearly between the ends of a window; NaN is black.
-
-    Examples
-    --------
-    >>> grey(np.array([-5.0, 0, 50, 100, np.inf, np.nan]), (0, 100)).tolist()
-    [0, 0, 128, 255, 255, 0]
-    """
-    return Shades(window)(values)
-
-
 def _real(values: Array) -> Array:
     return np.abs(values) if np.iscomplexobj(values) else values.astype(np.float64)
 
@@ -420,7 +430,7 @@ class LabelColours:
         """Return an array of uint8 with a last axis of red, green and blue."""
         if values.dtype.kind == "c":
             values = np.abs(values)
-        if values.size and values.min() >= 0 and values.max() < _DENSE:  # not so where there is a NaN
+        if values.size and values.min() >= 0 and float(values.max()) < _DENSE:  # not so where there is a NaN
             numbers = values.astype(np.uint16, copy=False)
             if values.dtype.kind != "f" or (numbers == values).all():
                 shown: Array = np.take(self._first_labels(), numbers, axis=0, mode="clip")
@@ -439,14 +449,3 @@ class LabelColours:
                     dense[label] = colour
             self._dense = dense
         return self._dense
-
-
-def palette(values: Array, table: LabelTable | None) -> dict[int, tuple[int, int, int]]:
-    """Return a colour for each label that occurs: that of the table, or one of twelve in turn (see `LabelColours`)."""
-    colour = LabelColours(table)
-    return {int(value): colour.of(int(value)) for value in np.unique(values[np.isfinite(values)]).tolist()}
-
-
-def colours(values: Array, table: LabelTable | None) -> Array:
-    """Return labels as colours, with a last axis of red, green and blue."""
-    return LabelColours(table)(values)

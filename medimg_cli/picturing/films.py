@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from medimg_cli.batch import Report, Task
 from medimg_cli.errors import UsageError
-from medimg_cli.media.film import FASTEST, Film
+from medimg_cli.media.film import FASTEST, Advance, Film
 from medimg_cli.media.look import Look
-from medimg_cli.media.moving import ANIMATIONS, VIDEOS, Advance, check_suffix, write_animation
+from medimg_cli.media.moving import ANIMATIONS, check_suffix, write_animation
 from medimg_cli.pipeline import open_input, output_path, target_name
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def gif(task: Task, wanted: Filming, *, threads: int, advance: Advance | None = 
     def write(roll: Roll, path: str) -> None:
         write_animation(roll, path, loop=wanted.film.loop, force=task.force, advance=advance)
 
-    return _film(task, wanted, tuple(ANIMATIONS), write)
+    check_suffix(target_name(task), ANIMATIONS)
+    return _film(task, wanted, write)
 
 
 def video(task: Task, wanted: Filming, *, threads: int, advance: Advance | None = None) -> Report:
@@ -89,21 +90,20 @@ def video(task: Task, wanted: Filming, *, threads: int, advance: Advance | None 
     MedImgError
         If the image cannot be read, or the film cannot be written.
     """
-    from medimg_cli.media.video import require_ffmpeg, write_video
+    from medimg_cli.media.video import VIDEOS, require_ffmpeg, write_video
 
     def write(roll: Roll, path: str) -> None:
         write_video(roll, path, force=task.force, advance=advance)
 
     check_suffix(target_name(task), VIDEOS)
     require_ffmpeg()
-    return _film(task, wanted, VIDEOS, write)
+    return _film(task, wanted, write)
 
 
-def _film(task: Task, wanted: Filming, suffixes: tuple[str, ...], write: Callable[[Roll, str], None]) -> Report:
+def _film(task: Task, wanted: Filming, write: Callable[[Roll, str], None]) -> Report:
     from medimg_cli.media.film import Roll
     from medimg_cli.media.scenes import open_scene
 
-    check_suffix(target_name(task), suffixes)
     backend = open_input(task)
     opened = open_scene(backend, wanted.look, task.input)
     roll = Roll(opened.scene, wanted.film)
@@ -115,14 +115,15 @@ def _film(task: Task, wanted: Filming, suffixes: tuple[str, ...], write: Callabl
 
 def _remarks(opened: Opened, roll: Roll, wanted: Filming) -> Iterator[str]:
     """Yield what was decided for the user."""
-    steps, film, table = opened.scene.steps, wanted.film, roll.table
-    if steps > 1 and not film.time and wanted.look.channel == 0:
-        yield f"shows the first of {steps} time steps or channels (--channel picks another, --time goes through them)"
+    scene, film, table = opened.scene, wanted.film, roll.table
+    if scene.steps > 1 and not film.time and wanted.look.channel == 0:
+        what = f"{scene.steps} {scene.step_name}s"
+        yield f"shows the first of {what} (--channel picks another, --time goes through them)"
     if len(set(table.places)) == 1 and not table.left_out:
         yield f"there is one slice towards {film.axis.upper()}: nothing moves (--axis goes another way)"
     if table.left_out:
         shown = f"shows {len(set(table.places))} of {len(set(table.places)) + table.left_out}"
-        what = "time steps or channels" if film.time else "slices"
+        what = f"{scene.step_name}s" if film.time else "slices"
         why = "" if film.fps is not None else f", for viewers show {FASTEST} frames a second at most"
         yield f"{shown} {what}{why}"
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from medimg_cli.batch import STREAM
 from medimg_cli.errors import UsageError
-from medimg_cli.formats import open_backend
 from medimg_cli.listing import Listing, failed, open_named
 from medimg_cli.media.terminal import CELL, Protocol, beside, blocks, characters, columns_within, framed, kitty
 from medimg_cli.operations.requests import PlaceRequest
+from medimg_cli.pipeline import shown_name
 from medimg_cli.storage.urls import public_name
 
 if TYPE_CHECKING:
-    from medimg_cli.backends import Backend
     from medimg_cli.media.frames import Plane, Scene
     from medimg_cli.media.look import Look
 
@@ -148,36 +144,28 @@ class Exhibit:
     def __init__(self, path: str, wanted: Wanted, screen: Screen) -> None:
         from medimg_cli.media.scenes import open_scene
 
-        self.name = "<stdin>" if path == STREAM else os.path.basename(public_name(path).rstrip("/"))
+        self.name = shown_name(path)
         self.plain = wanted.look.plain
         look = replace(wanted.look, plain=self.plain or screen.is_text)
-        self._backend = open_named(path)
-        opened = open_scene(self._backend, look, public_name(path))
-        self._first, self._other = opened.scene, (Stance("", (0, 0, 0), 0), opened.scene)
-        self.warnings = (*self._backend.header.warnings, *opened.remarks)
+        opened = open_scene(open_named(path), look, public_name(path))
+        self._first = opened.scene
+        self.warnings = (*opened.header.warnings, *opened.remarks)
         self.start = self._stance(wanted)
 
     def _stance(self, wanted: Wanted) -> Stance:
         """Return what is looked at first: the slice that is asked for, or the middle; of a flat image its plane."""
         scene = self._first
-        flat = [view for view, plane in scene.planes.items() if scene.shape[plane.across] == 1]
-        view = flat[0] if len(flat) == 1 else "axial"
+        view = scene.worth_seeing[0].name if self.is_flat else "axial"
         places = [scene.shape[plane.across] // 2 for plane in scene.planes.values()]
         if wanted.axis is not None:
             plane, place = scene.place_at(wanted.axis, wanted.at or "50%")
             view, places[plane.across] = plane.name, self._count(plane, place)
         return Stance(view, (places[0], places[1], places[2]), scene.channel)
 
-    @cached_property
-    def _labels(self) -> Backend | None:
-        """The label map that is drawn over it."""
-        path = self._first.look.overlay
-        return None if path is None else open_backend(path)
-
     @property
     def is_flat(self) -> bool:
         """Whether it is a picture rather than a volume."""
-        return 1 in self._first.shape
+        return len(self._first.worth_seeing) == 1
 
     @property
     def has_overlay(self) -> bool:
@@ -194,24 +182,11 @@ class Exhibit:
 
     def limits(self, stance: Stance) -> tuple[float, float] | None:
         """Return the values that become black and white; None where colours are shown."""
-        if self._first.colour or self._first.labels:
-            return None
-        return self.scene(stance).limits(stance.channel)
+        return None if self._first.colour or self._first.labels else self.scene(stance).limits()
 
     def scene(self, stance: Stance) -> Scene:
-        """Return the scene with the window and overlay of a stance."""
-        from medimg_cli.media.frames import Scene
-
-        if stance.window is None and stance.overlay:
-            return self._first
-        key = stance._replace(view="", places=(0, 0, 0), channel=0)
-        if self._other[0] != key:
-            look = self._first.look
-            window = look.window if stance.window is None else "{!r}:{!r}".format(*map(float, stance.window))
-            over = self._labels if stance.overlay else None
-            look = replace(look, window=window)
-            self._other = key, Scene(self._backend, look, labels=self._first.labels, overlay=over, name=self.name)
-        return self._other[1]
+        """Return the scene with the channel, window and overlay of a stance."""
+        return self._first.under(limits=stance.window, overlay=stance.overlay, channel=stance.channel)
 
     # -- text ----------------------------------------------------------------------------------------------------------
 
@@ -220,7 +195,7 @@ class Exhibit:
         scene = self.scene(stance)
         plane = scene.planes[stance.view]
         margin = 2 if screen.is_text and plane.letters and not self.plain else 0
-        width, height = (scene.shape[axis] * scene.spacing[axis] for axis in (plane.right, plane.down))
+        width, height = scene.extent(plane)
         rows = (screen.rows or screen.columns) - margin
         columns = columns_within(width, height, columns=screen.columns - margin, rows=rows, cell=screen.cell)
         picture = self._picture(stance, plane, columns * (1 if screen.is_text else screen.pixels) / width)
@@ -234,11 +209,10 @@ class Exhibit:
         scene = self.scene(stance)
         planes = list(scene.planes.values())
         margin = 2 if screen.is_text and all(plane.letters for plane in planes) and not self.plain else 0
-        widths = [scene.shape[plane.right] * scene.spacing[plane.right] for plane in planes]
-        height = max(scene.shape[plane.down] * scene.spacing[plane.down] for plane in planes)
+        widths, heights = zip(*map(scene.extent, planes), strict=True)
         room = screen.columns - 3 * margin - (2 if screen.is_text else 3) * _GAP
         rows = (screen.rows or screen.columns) - margin
-        scale = columns_within(sum(widths), height, columns=room, rows=rows, cell=screen.cell) / sum(widths)
+        scale = columns_within(sum(widths), max(heights), columns=room, rows=rows, cell=screen.cell) / sum(widths)
         if not screen.is_text:
             scale *= screen.pixels
             pictures = [self._picture(stance, plane, scale) for plane in planes]
@@ -253,7 +227,7 @@ class Exhibit:
 
     def _picture(self, stance: Stance, plane: Plane, scale: float) -> Any:
         place = self._count(plane, stance.places[plane.across])
-        return self.scene(stance).picture(plane, place, scale=scale, channel=stance.channel)
+        return self.scene(stance).picture(plane, place, scale=scale)
 
     # -- words ---------------------------------------------------------------------------------------------------------
 
@@ -277,12 +251,11 @@ class Exhibit:
 
     def _channel(self, stance: Stance) -> str:
         count = self._first.steps
-        word = "time step" if "time" in dict(self._backend.header.axes) else "channel"
-        return f"{word} {stance.channel} of 0-{count - 1}" if count > 1 else ""
+        return f"{self._first.step_name} {stance.channel} of 0-{count - 1}" if count > 1 else ""
 
     def manner(self, stance: Stance) -> str:
         """Say how it is shown: convention, window, planes."""
-        return ", ".join(filter(None, self.scene(stance).remarks(stance.channel)))
+        return ", ".join(filter(None, self.scene(stance).remarks()))
 
     def still(self, wanted: Wanted, screen: Screen) -> tuple[str, str]:
         """Return the picture that is shown where nobody presses keys, and a caption; "" if the look is plain."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,9 +18,10 @@ from medimg_cli.errors import StorageError, UnsupportedError, UsageError
 from medimg_cli.formats import knows_suffix, split_suffix
 from medimg_cli.media.frames import Plane, Scene
 from medimg_cli.media.look import Look
-from medimg_cli.media.plots import Plot, channel_shown, draw_plot
+from medimg_cli.media.plots import Plot, draw_plot
 from medimg_cli.media.saving import is_picture, picture_kind, save_picture
-from medimg_cli.media.scenes import Opened, open_scene
+from medimg_cli.media.scenes import open_scene
+from medimg_cli.media.sizes import LARGEST, check_size
 from medimg_cli.operations.protocol import apply
 from medimg_cli.operations.reorient import Reorient
 from medimg_cli.operations.requests import IndexRequest, PlaceRequest
@@ -33,19 +34,17 @@ from medimg_cli.pipeline import (
     output_path,
     process,
     selection_requests,
+    shown_name,
     target_name,
     write_change,
 )
 from medimg_cli.storage.stored import whole
-from medimg_cli.storage.urls import public_name
 
 if TYPE_CHECKING:
     from medimg_cli.backends import Backend
 
 __all__ = ["Cutting", "Plotting", "cut", "plot"]
 
-#: Pixels that the edge of a slice may have.
-_LARGEST = 8192
 #: White in PNG's 16 bits.
 _WHITE = 65535
 
@@ -88,14 +87,9 @@ def plot(task: Task, wanted: Plotting, *, threads: int) -> Report:
     picture_kind(target_name(task))
     backend = open_input(task)
     decode(backend)
-    drawn = draw_plot(backend, wanted.look, wanted.plot, name=_name(task))
+    drawn = draw_plot(backend, wanted.look, wanted.plot, name=shown_name(task.input))
     _write(task, drawn.picture)
     return Report(warnings=backend.header.warnings, remarks=drawn.remarks)
-
-
-def _name(task: Task) -> str:
-    """Return the name of an input as a title shows it."""
-    return "<stdin>" if task.input == STREAM else os.path.basename(public_name(task.input).rstrip("/"))
 
 
 def _write(task: Task, picture: Any, *, level: int | None = None, pixel: float | None = None) -> None:
@@ -156,8 +150,7 @@ class Cutting(Saving):
             raise UsageError("--scale and --size exclude each other", hint="give one of them")
         if self.scale is not None and not (isfinite(self.scale) and self.scale > 0):
             raise UsageError(f"--scale {self.scale}", hint="give a number above 0, such as 2")
-        if self.size is not None and not 1 <= self.size <= _LARGEST:
-            raise UsageError(f"--size {self.size}", hint=f"give 1 to {_LARGEST} pixels")
+        check_size(self.size)
 
     @property
     def stands_for(self) -> Callable[[str], str]:
@@ -181,9 +174,9 @@ class Cutting(Saving):
             If it would be larger than pictures may be.
         """
         scale = scene.scale(plane, size=self.size) * (self.scale or 1)
-        edge = max(scene.shape[axis] * scene.spacing[axis] for axis in (plane.right, plane.down)) * scale
-        if edge > _LARGEST + 0.5:
-            hint = f"pictures have at most {_LARGEST}; give --size"
+        edge = max(scene.extent(plane)) * scale
+        if edge > LARGEST + 0.5:
+            hint = f"pictures have at most {LARGEST}; give --size"
             raise UsageError(f"the picture would have an edge of {edge:.0f} pixels", hint=hint)
         return scale
 
@@ -238,7 +231,7 @@ def _cut_picture(task: Task, wanted: Cutting) -> Report:
     backend = open_input(task)
     decode(backend)
     opened = open_scene(backend, _stored_planes(wanted), task.input)
-    found = _indexed(backend, opened, wanted) if wanted.index is not None else _across(opened, wanted)
+    found = _indexed(backend, opened.scene, wanted) if wanted.index is not None else _across(opened.scene, wanted)
     scene, plane, places = found
     scale = wanted.pixels_per_mm(scene, plane)
     names = _names(task, wanted, len(places))
@@ -247,7 +240,7 @@ def _cut_picture(task: Task, wanted: Cutting) -> Report:
             _write(replace(task, output=name), picture, level=wanted.level, pixel=1 / scale)
     remarks = [*opened.remarks]
     if scene.steps > 1 and not wanted.look.channel:
-        remarks.append(f"{channel_shown(opened._replace(scene=scene))}; --channel picks another")
+        remarks.append(f"{scene.channel_shown}; --channel picks another")
     where = [scene.place_of(plane, place) for place in places]
     if wanted.every is not None:
         remarks.append(_about(names, where))
@@ -271,9 +264,8 @@ def _stored_planes(wanted: Cutting) -> Look:
     return wanted.look
 
 
-def _across(opened: Opened, wanted: Cutting) -> _Cut:
+def _across(scene: Scene, wanted: Cutting) -> _Cut:
     """Return the slices that an axis and a place, or every so manieth, pick."""
-    scene = opened.scene
     letter = str(wanted.axis)
     if wanted.every is not None:
         plane, places = scene.sweep(letter)
@@ -282,7 +274,7 @@ def _across(opened: Opened, wanted: Cutting) -> _Cut:
     return _Cut(scene, plane, range(place, place + 1))
 
 
-def _indexed(backend: Backend, opened: Opened, wanted: Cutting) -> _Cut:
+def _indexed(backend: Backend, whole_scene: Scene, wanted: Cutting) -> _Cut:
     """Return the slice that an index leaves, under the window of the whole image.
 
     Raises
@@ -290,19 +282,14 @@ def _indexed(backend: Backend, opened: Opened, wanted: Cutting) -> _Cut:
     UsageError
         If the index leaves several slices.
     """
-    whole_scene = opened.scene
     step = IndexRequest(str(wanted.index)).prepare(backend)
     part = apply(step, backend)
     _refuse_several(part, str(wanted.index))
-    look = _stored_planes(wanted)
-    channels = step.spans[0]
-    kind: Literal["labels", "intensities"] = "labels" if whole_scene.labels else "intensities"
-    if look.window is None and not whole_scene.labels and not whole_scene.colour:
-        channel = channels[look.channel] if -len(channels) <= look.channel < len(channels) else 0
-        look = replace(look, window="{!r}:{!r}".format(*whole_scene.limits(channel)))
-    scene = open_scene(part, replace(look, kind=kind)).scene
-    flat = [plane for plane in scene.planes.values() if scene.shape[plane.across] == 1]
-    plane = max(reversed(flat), key=lambda each: scene.shape[each.right] * scene.shape[each.down])
+    over = whole_scene.overlay.volume if whole_scene.overlay is not None else None
+    scene = Scene(part, whole_scene.look, labels=whole_scene.labels, overlay=over)
+    if not whole_scene.labels and not whole_scene.colour:
+        scene = scene.under(limits=whole_scene.under(channel=step.spans[0][scene.channel]).limits())
+    plane = max(reversed(scene.worth_seeing), key=lambda each: scene.shape[each.right] * scene.shape[each.down])
     return _Cut(scene, plane, range(1))
 
 
@@ -407,8 +394,10 @@ def _one_channel(backend: Backend, channel: int) -> tuple[Backend, list[str]]:
         raise UsageError(f"channel {channel}: the image has {count}")
     if count == 1:
         return backend, []
-    remark = f"channel {channel % count} (0 to {count - 1}); --channel picks another"
-    return apply(Slice.of((channel % count,), header.shape), backend), [remark] if channel == 0 else []
+    remarks = []
+    if channel == 0:
+        remarks.append(f"{Scene(backend, Look(planes='stored')).channel_shown}; --channel picks another")
+    return apply(Slice.of((channel % count,), header.shape), backend), remarks
 
 
 def _steps(source: Backend, wanted: Cutting) -> Iterator[Slice]:

@@ -3,48 +3,47 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from math import sqrt
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from medimg_cli.backends import ArrayBackend, decode
-from medimg_cli.batch import STREAM, BatchOptions, Report, Task, Work, run_tasks
+from medimg_cli.batch import STREAM, BatchOptions, Outcome, Report, Task, Work, run_tasks
 from medimg_cli.dtypes import is_complex
 from medimg_cli.errors import UsageError
 from medimg_cli.facts import find_images, image_facts
 from medimg_cli.formats import open_backend
 from medimg_cli.listing import failed
 from medimg_cli.media.look import Look
+from medimg_cli.media.report import report_page, size_text
 from medimg_cli.media.scenes import Opened, open_scene
 from medimg_cli.media.window import LabelColours, describe_window
-from medimg_cli.statistics.blocks import value_blocks, value_boxes
-from medimg_cli.statistics.boxes import is_something
+from medimg_cli.picturing.pages import page_file
+from medimg_cli.statistics.blocks import value_blocks
 from medimg_cli.statistics.counts import count_values
 from medimg_cli.statistics.moments import Moments
-from medimg_cli.storage.atomic import AtomicGroup
 from medimg_cli.storage.stored import whole
 from medimg_cli.storage.urls import is_url, public_name
 
 if TYPE_CHECKING:
     from medimg_cli.backends import Backend
+    from medimg_cli.media.film import Advance
     from medimg_cli.media.frames import Plane, Scene
 
 __all__ = [
     "SIDE",
-    "Seen",
+    "SurveyLook",
     "Surveyed",
     "Surveying",
     "find",
     "look_at",
     "names_below",
     "page",
-    "page_file",
+    "report",
     "survey",
     "views",
 ]
@@ -59,6 +58,11 @@ _QUALITY = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SurveyLook(Look):
+    """How values become pictures where many images are looked at; nothing lies over them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Surveying:
     """How images are looked at.
 
@@ -68,10 +72,13 @@ class Surveying:
         How values become pictures. Letters are not drawn: the page writes them.
     side : int
         Pixels of the longest edge of the views of an image, which have one scale.
+    jobs : int
+        Images looked at at a time, each in a process of its own; 0 is one per core.
     """
 
-    look: Look = field(default_factory=Look)
+    look: Look = field(default_factory=SurveyLook)
     side: int = SIDE
+    jobs: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,41 +91,60 @@ class Surveyed(Report):
         Facts as `facts.image_facts`, and beside them ``orientation_known``, ``kind`` ("intensities", "labels",
         "colours"), ``values`` (min, max, mean, std, nan, infinite; None for complex numbers), ``labels`` (value, name,
         color, voxels of each), ``window``, ``views`` (name, letters, width, height, type, data) and ``findings``
-        (code, severity, message of each). Where something failed, ``error``, beside what was found before.
-    message : str
-        One line for the user, where it failed.
-    trace : str
-        The traceback of that.
+        (code, severity, message of each). Where something failed, ``error``, beside what was found before, and the
+        one of the ``failures``.
     """
 
     record: Mapping[str, Any] = field(default_factory=dict)
-    message: str = ""
-    trace: str = ""
-
-
-class Seen(NamedTuple):
-    """What was seen of one image, and its place among all.
-
-    Parameters
-    ----------
-    number : int
-        Counted from 0.
-    record : mapping
-        As in `Surveyed`.
-    message, trace : str
-        As in `Surveyed`.
-    """
-
-    number: int
-    record: Mapping[str, Any]
-    message: str = ""
-    trace: str = ""
 
 
 # -- many ---------------------------------------------------------------------------------------------------------
 
 
-def find(paths: Iterable[str]) -> tuple[list[str], list[Seen]]:
+def report(task: Task, wanted: Surveying, *, threads: int, advance: Advance | None = None) -> Report:
+    """Write the page of a data set.
+
+    Parameters
+    ----------
+    task : Task
+        Its inputs are files and folders; the output ends in ``.html`` or ``.htm``.
+    wanted : Surveying
+    threads : int
+        Not used: ``wanted`` says how many images are looked at at a time.
+    advance : callable, optional
+        Is told how many images have been looked at, and of how many.
+
+    Returns
+    -------
+    Report
+        Its failures are the images that could not be read, which the page says too.
+
+    Raises
+    ------
+    UsageError
+        If the output has another name, or an input is standard input.
+    MedImgError
+        If there is no image at all, or the page cannot be written.
+    """
+    with page_file(task) as file:
+        images, seen = find(task.inputs)
+        found: dict[str, Surveyed] = {}
+        for one in survey(images, wanted):
+            found[one.record["path"]] = one
+            if advance is not None:
+                advance(len(found), len(images))
+        seen += [found[image] for image in images]
+        written = 0
+        for piece in page(task.inputs, [one.record for one in seen], wanted):
+            file.write(piece)
+            written += len(piece)
+    failures = [failure for one in seen for failure in one.failures]
+    counts = f"{len(seen)} {'image' if len(seen) == 1 else 'images'}"
+    lost = f", {len(failures)} failed" if failures else ""
+    return Report(remarks=(f"{counts}{lost}, {size_text(written)}",), failures=failures)
+
+
+def find(paths: Iterable[str]) -> tuple[list[str], list[Surveyed]]:
     """Find the images of files and folders, as ``medimg info --recursive`` does.
 
     Parameters
@@ -129,7 +155,7 @@ def find(paths: Iterable[str]) -> tuple[list[str], list[Seen]]:
     -------
     images : list of str
         Each once.
-    failures : list of Seen
+    failures : list of Surveyed
         Folders that hold no image or cannot be read.
 
     Raises
@@ -140,22 +166,22 @@ def find(paths: Iterable[str]) -> tuple[list[str], list[Seen]]:
         If there is no image at all.
     """
     images: dict[str, None] = {}
-    failures, causes = [], []
+    failures: list[Surveyed] = []
+    causes: list[Exception] = []
     for path in paths:
         if path == STREAM:
             raise UsageError("standard input is no folder", path=path, hint="name files and folders")
         try:
             images.update(dict.fromkeys(find_images([path], recursive=True)))
         except Exception as error:
-            listing = failed("", path, error)
             causes.append(error)
-            failures.append(Seen(-1, {"path": path, "error": listing.records[0]["error"]}, listing.message))
+            failures.append(_failed({"path": path}, error))
     if not images and causes:
         raise causes[0]
     return list(images), failures
 
 
-def survey(images: Sequence[str], wanted: Surveying, *, jobs: int = 1) -> Iterator[Seen]:
+def survey(images: Sequence[str], wanted: Surveying) -> Iterator[Surveyed]:
     """Look at images, several at a time; one that fails never stops the others.
 
     Parameters
@@ -163,25 +189,21 @@ def survey(images: Sequence[str], wanted: Surveying, *, jobs: int = 1) -> Iterat
     images : sequence of str
         Each once.
     wanted : Surveying
-    jobs : int
-        Images looked at at a time, each in a process of its own; 0 is one per core.
 
     Yields
     ------
-    Seen
+    Surveyed
         One an image, in the order in which they end.
     """
-    places = {path: number for number, path in enumerate(images)}
     tasks = [Task(path, STREAM) for path in images]
     work = Work(f"{__name__}:look_at", wanted)
-    for outcome in run_tasks(tasks, work, BatchOptions(jobs=jobs)):
-        path, found = outcome.task.input, outcome.report
-        if isinstance(found, Surveyed):
-            yield Seen(places[path], found.record, found.message, found.trace)
+    for outcome in run_tasks(tasks, work, BatchOptions(jobs=wanted.jobs)):
+        if isinstance(outcome.report, Surveyed):
+            yield outcome.report
         else:  # the process was killed
-            message = outcome.error or "failed"
+            path, message = outcome.task.input, outcome.error or "failed"
             record = {"path": path, "error": message.removeprefix(f"{public_name(path)}: ")}
-            yield Seen(places[path], record, message, outcome.trace)
+            yield Surveyed(record=record, failures=(outcome,))
 
 
 def names_below(paths: Iterable[str], images: Sequence[str]) -> tuple[str, dict[str, str]]:
@@ -219,20 +241,19 @@ def _without(record: Mapping[str, Any], root: str) -> dict[str, Any]:
     return {**record, **said, "warnings": [text.replace(root, "") for text in record.get("warnings", ())]}
 
 
-def page(paths: Sequence[str], seen: Iterable[Seen], wanted: Surveying) -> Iterator[bytes]:
-    """Return the page that shows images, piece by piece; in what order they were seen does not matter.
+def page(paths: Sequence[str], records: Sequence[Mapping[str, Any]], wanted: Surveying) -> Iterator[bytes]:
+    """Return the page that shows images, piece by piece.
 
     Parameters
     ----------
     paths : sequence of str
         Files and folders, as the user named them.
-    seen : iterable of Seen
+    records : sequence of mapping
+        As in `Surveyed`, in the order of the page.
     wanted : Surveying
     """
     from medimg_cli import __version__
-    from medimg_cli.media.report import report_page
 
-    records = [each.record for each in sorted(seen, key=lambda each: each.number)]
     root, names = names_below(paths, [record["path"] for record in records])
     title = os.path.basename(root)
     return report_page(
@@ -244,27 +265,6 @@ def page(paths: Sequence[str], seen: Iterable[Seen], wanted: Surveying) -> Itera
         notes=tuple(_notes(wanted.look)),
         generator=f"medimg {__version__}",
     )
-
-
-@contextmanager
-def page_file(task: Task) -> Iterator[Callable[[bytes], Any]]:
-    """Open the page of a task before anything is looked at, and yield what writes it: whole or not at all.
-
-    Raises
-    ------
-    UsageError
-        If it is not named as a page.
-    StorageError
-        If it cannot be written.
-    """
-    if task.output == STREAM:
-        yield sys.stdout.buffer.write
-        sys.stdout.buffer.flush()
-        return
-    if not task.output.lower().endswith((".html", ".htm")):
-        raise UsageError("is no name of a page", path=task.output, hint="inputs first, the page last: OUT.html")
-    with AtomicGroup(force=task.force) as group:
-        yield group.create(task.output).write
 
 
 def _notes(look: Look) -> Iterator[str]:
@@ -304,14 +304,21 @@ def look_at(task: Task, wanted: Surveying, *, threads: int) -> Surveyed:
         backend = _at_hand(source)
         opened = open_scene(backend, replace(wanted.look, plain=True), path)
         record.update(_content(backend, opened))
-        record["views"] = views(opened.scene, wanted.side, _middle(backend, opened.scene))
+        scene = opened.scene
+        record["views"] = views(scene, wanted.side, scene.fullest() if scene.labels else scene.middle)
     except Exception as error:
-        import traceback
-
-        listing = failed("", path, error)
-        record["error"] = listing.records[0]["error"]
-        return Surveyed(record=record, message=listing.message, trace="".join(traceback.format_exception(error)))
+        return _failed(record, error)
     return Surveyed(record=record)
+
+
+def _failed(record: Mapping[str, Any], error: Exception) -> Surveyed:
+    """Return what was found out about a path before it failed, and why it did."""
+    import traceback
+
+    listing = failed("", record["path"], error)
+    trace = "".join(traceback.format_exception(error))
+    failure = Outcome(Task(listing.path, STREAM), "failed", error=listing.message, trace=trace)
+    return Surveyed(record={**record, "error": listing.records[0]["error"]}, failures=(failure,))
 
 
 def _at_hand(backend: Backend) -> Backend:
@@ -368,35 +375,10 @@ def _values(backend: Backend) -> dict[str, Any] | None:
     }
 
 
-def _middle(backend: Backend, scene: Scene) -> Sequence[int]:
-    """Return the place that the views go through: the middle, or in label maps the fullest slices.
-
-    Voxels of the volume as it is shown.
-    """
-    shape = scene.shape
-    if not scene.labels:
-        return [n // 2 for n in shape]
-    counts = [np.zeros(n, np.int64) for n in backend.header.spatial_shape]
-    for region, values in value_boxes(backend):
-        hits = is_something(values).any(axis=0)
-        for axis in range(3):
-            others = tuple(each for each in range(3) if each != axis)
-            counts[axis][region[axis + 1].start : region[axis + 1].stop] += hits.sum(axis=others)
-    fullest = [_peak(count) for count in counts]
-    place = scene.grid.voxel(backend.header.grid.world(fullest))
-    return [min(max(round(float(at)), 0), n - 1) for at, n in zip(place, shape, strict=True)]
-
-
-def _peak(counts: np.ndarray[Any, Any]) -> int:
-    """Return the place of the largest number, of several the middle one; the middle of all where all are 0."""
-    places = np.flatnonzero(counts == counts.max())
-    return int(places[len(places) // 2])
-
-
 def views(scene: Scene, side: int, place: Sequence[int]) -> list[dict[str, Any]]:
     """Return the orthogonal views through one place as small pictures, all at one scale.
 
-    Of an image that is one voxel thick, the views that would show its edge are left out.
+    Of an image that is one voxel thick, the views that would show its edge are left out, see `Scene.worth_seeing`.
 
     Parameters
     ----------
@@ -411,11 +393,8 @@ def views(scene: Scene, side: int, place: Sequence[int]) -> list[dict[str, Any]]
     list of dict
         ``name``, ``letters`` (left, right, top, bottom), ``width``, ``height``, ``type``, ``data``.
     """
-    planes = [plane for plane in scene.planes.values() if min(scene.shape[plane.right], scene.shape[plane.down]) > 1]
-    planes = planes or [scene.planes["axial"]]
-    scale = side / max(
-        scene.shape[axis] * scene.spacing[axis] for plane in planes for axis in (plane.right, plane.down)
-    )
+    planes = scene.worth_seeing
+    scale = side / max(length for plane in planes for length in scene.extent(plane))
     return [_view(scene, plane, place[plane.across], scale) for plane in planes]
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from math import floor, log10, prod
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medimg_cli.batch import STREAM, Report, Task
 from medimg_cli.dtypes import ITEMSIZE, integer_range, is_complex, is_integer
 from medimg_cli.errors import UnsupportedError, UsageError
 from medimg_cli.media.look import Look
-from medimg_cli.pipeline import open_input, output_path, target_name
+from medimg_cli.picturing.pages import page_file
+from medimg_cli.pipeline import open_input, shown_name
 from medimg_cli.storage.urls import public_name
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from medimg_cli.header import Header
     from medimg_cli.media.frames import Scene
     from medimg_cli.media.niivue import Layer, Page
+    from medimg_cli.media.scenes import Opened
 
 __all__ = ["MOST", "PageLook", "Viewing", "open_page", "view"]
 
@@ -44,38 +46,8 @@ _NARROW = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PageLook:
-    """How values become pictures in a page: as `Look`, but for what the page itself decides.
-
-    Parameters
-    ----------
-    window, colormap, channel, outline, opacity, neurological, planes, kind
-        As for `Look`; of an image of several steps ``channel`` is the one shown first.
-    overlay : sequence of str, optional
-        Paths or URLs of images that are shown over it, on whatever grids.
-
-    Raises
-    ------
-    UsageError
-        If a value makes no sense.
-    """
-
-    window: str | None = None
-    colormap: str = "gray"
-    channel: int = 0
-    overlay: Sequence[str] | None = None
-    outline: bool = False
-    opacity: float | None = None
-    neurological: bool = False
-    planes: Literal["auto", "stored", "straight"] = "auto"
-    kind: Literal["auto", "labels", "intensities"] = "auto"
-
-    def __post_init__(self) -> None:
-        self.of_image()
-
-    def of_image(self) -> Look:
-        """Return the look of the image alone."""
-        return Look(**{**{field.name: getattr(self, field.name) for field in fields(self)}, "overlay": None})
+class PageLook(Look):
+    """How values become pictures in a page, over which several images may lie; ``channel`` is the step shown first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +57,8 @@ class Viewing:
     Parameters
     ----------
     look : PageLook
+    overlays : sequence of str
+        Paths or URLs of images that are shown over it, on whatever grids.
     max_size : float
         Megabytes of voxels of each volume; what is larger is reduced.
     browser : bool
@@ -97,6 +71,7 @@ class Viewing:
     """
 
     look: PageLook
+    overlays: Sequence[str] = ()
     max_size: float = MOST
     browser: bool = False
 
@@ -126,17 +101,13 @@ def view(task: Task, wanted: Viewing, *, threads: int) -> Report:
         If an image cannot be read, an overlay lies elsewhere, or the page cannot be written.
     """
     from medimg_cli.media.niivue import page_html, viewer_script
-    from medimg_cli.storage.atomic import AtomicGroup
 
-    if not target_name(task).lower().endswith((".html", ".htm")):
-        raise UsageError("the name of a page ends in .html", path=task.output)
-    viewer_script()  # refuse before the voxels are read
-    backend = open_input(task)
-    page, remarks = _page(backend, task.input, wanted, threads)
-    with output_path(task) as path, AtomicGroup(force=task.force) as group:
-        staged = group.create(path)
+    with page_file(task) as file:
+        viewer_script()  # refuse before the voxels are read
+        backend = open_input(task)
+        page, remarks = _page(backend, task.input, wanted, threads)
         for piece in page_html(page):
-            staged.write(piece)
+            file.write(piece)
     warnings = backend.header.warnings
     if wanted.browser and not open_page(task.output):
         warnings = (*warnings, "no browser was found to open the page in")
@@ -159,14 +130,15 @@ def _page(backend: Backend, path: str, wanted: Viewing, threads: int) -> tuple[P
     from medimg_cli.media.window import PRESETS, inverted
 
     look, header = wanted.look, backend.header
-    opened = open_scene(backend, look.of_image(), public_name(path))
+    alone = replace(look, outline=False, opacity=None) if wanted.overlays else look
+    opened = open_scene(backend, alone, public_name(path))
     scene, notes = opened.scene, list(_straightened(header, opened.scene))
-    made = [_made(scene, _name(path), wanted, threads)]
-    made += [_overlay(each, scene, path, wanted, threads) for each in look.overlay or ()]
+    made = [_made(scene, shown_name(path), wanted, threads)]
+    made += [_overlay(each, opened, path, wanted, threads) for each in wanted.overlays]
     facts = dict(_facts(header))
     notes += [note for each in made for note in each.notes]
     page = Page(
-        title=_name(path),
+        title=shown_name(path),
         summary=", ".join(facts[name] for name in ("shape", "spacing", "type")),
         facts=tuple(facts.items()),
         notes=[note.partition(" (--")[0] for note in notes],
@@ -180,15 +152,11 @@ def _page(backend: Backend, path: str, wanted: Viewing, threads: int) -> tuple[P
         presets={name: (center - width / 2, center + width / 2) for name, (center, width) in PRESETS.items()},
         generator=f"medimg {__version__}",
     )
-    return page, (*opened.remarks, *notes)
+    doubts = (doubt for each in made for doubt in each.doubts)
+    return page, (*opened.remarks, *doubts, *notes)
 
 
 _VIEWS = "sagittal", "coronal", "axial"
-
-
-def _name(path: str) -> str:
-    """Return the name of an image without the folders that it lies in."""
-    return "standard input" if path == STREAM else os.path.basename(public_name(path).rstrip("/"))
 
 
 def _straightened(header: Header, scene: Scene) -> Iterator[str]:
@@ -224,11 +192,12 @@ def _lengths(values: Any) -> str:
 
 
 class _Made(NamedTuple):
-    """A volume of the page, the steps that it has there, and what was done to it."""
+    """A volume of the page, the steps that it has there, what was done to it, and what is odd about it."""
 
     layer: Layer
     steps: int
     notes: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
 
 
 def _made(
@@ -268,21 +237,21 @@ def _made(
         colormap=wanted.look.colormap,
         labels=labels,
         opacity=opacity,
-        step="Time" if "time" in dict(header.axes) else "Channel",
+        step=scene.step_name,
         seconds=header.time_spacing,
     )
     return _Made(layer, 1 if scene.colour else header.channels, tuple(notes))
 
 
-def _overlay(path: str, scene: Scene, image: str, wanted: Viewing, threads: int) -> _Made:
+def _overlay(path: str, opened: Opened, image: str, wanted: Viewing, threads: int) -> _Made:
     """Return an image that is shown over another one: labels in their colours, other values from a threshold on."""
     from medimg_cli.formats import open_backend
     from medimg_cli.media.frames import Scene
-    from medimg_cli.operations.resampling import refuse_apart
+    from medimg_cli.media.scenes import doubts_of_overlay
     from medimg_cli.statistics.recognition import why_labels
 
     backend = open_backend(path)
-    refuse_apart(backend.header.grid, scene.grid, image)
+    doubts = doubts_of_overlay(public_name(path), backend.header, opened.header, public_name(image))
     look = Look(neurological=wanted.look.neurological, planes="stored")  # the viewer puts voxels where they lie
     over = Scene(backend, look, labels=why_labels(backend) is not None)
     opacity = wanted.look.opacity if wanted.look.opacity is not None else 0.5
@@ -294,8 +263,9 @@ def _overlay(path: str, scene: Scene, image: str, wanted: Viewing, threads: int)
         window = (_START * top, top) if signed else (low + _START * (high - low), high)
         blue = f", from {-window[0]:.4g} to {-window[1]:.4g} in blue" if signed else ""
         notes.append(f"no label map: values from {window[0]:.4g} to {window[1]:.4g} are shown in red to yellow{blue}")
-    made = _made(over, _name(path), wanted, threads, opacity=opacity, window=window, signed=signed, over=True)
-    return made._replace(notes=tuple(f"{_name(path)}: {note}" for note in (*notes, *made.notes)))
+    made = _made(over, shown_name(path), wanted, threads, opacity=opacity, window=window, signed=signed, over=True)
+    said = tuple(f"{shown_name(path)}: {note}" for note in (*notes, *made.notes))
+    return made._replace(notes=said, doubts=tuple(doubts))
 
 
 def _colours(scene: Scene, notes: list[str]) -> Backend:

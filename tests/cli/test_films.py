@@ -77,7 +77,7 @@ def test_thinned_films_say_so(medimg: Run) -> None:
     assert "shows 10 of 200 slices\n" in medimg("gif", "--seconds", "2", "--fps", "5", "long.nii", "b.gif").err
 
 
-def test_one_slice_is_no_journey_and_it_says_so(medimg: Run) -> None:
+def test_one_slice_is_no_sweep_and_it_says_so(medimg: Run) -> None:
     nib.save(nib.Nifti1Image(np.arange(30, dtype="float32").reshape(5, 6, 1), np.eye(4)), "flat.nii")
     done = medimg("gif", "flat.nii", "a.gif")
     assert done.code == 0 and "one slice towards I: nothing moves" in done.err and gif("a.gif")[0] == 1
@@ -87,7 +87,7 @@ def test_films_through_time(medimg: Run) -> None:
     done = medimg("gif", "--time", "--axis", "S", "--at", "19mm", "--fps", "5", "bold.nii.gz", "a.gif")
     assert (done.code, done.err) == (0, "") and gif("a.gif")[:2] == (5, 1000)
     done = medimg("gif", "bold.nii.gz", "b.gif")
-    assert done.code == 0 and "shows the first of 5 time steps or channels" in done.err and gif("b.gif")[0] == 6
+    assert done.code == 0 and "shows the first of 5 time steps (" in done.err and gif("b.gif")[0] == 6
     assert medimg("gif", "--channel", "-1", "bold.nii.gz", "c.gif").err == ""
     assert medimg("gif", "--time", "--channel", "2", "bold.nii.gz", "d.gif").code == 2
     done = medimg("gif", "--time", "scan.nii.gz", "d.gif")

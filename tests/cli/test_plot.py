@@ -116,7 +116,7 @@ def test_a_world_point_of_an_oblique_image(flips: tuple[int, int, int], planes: 
     array[5, 16, 11] = 900
     save("a.nii", array, matrix)
     point = ",".join(f"{number:.4f}mm" for number in (matrix @ [5, 16, 11, 1])[:3])
-    words = ["--plain", "--no-cross", "--planes", planes, "--window", "0:300", f"--at={point}"]
+    words = ["--plain", "--no-cross", "--planes", planes, "--window", "0:300", "--kind=intensities", f"--at={point}"]
     done = medimg("plot", *words, "a.nii", "out.png")
     assert done.code == 0, done.err
     page = pixels()[..., 0]
@@ -189,6 +189,16 @@ def test_mosaics_leave_out_empty_ends(medimg: Run) -> None:
     assert done.err == "" and tiles(pixels(), 1, 4)[0] == 0
     save("b.nii", black())
     assert medimg("plot", "--plain", "--mosaic", "2x2", "b.nii", "b.png").err.count("empty") == 0
+
+
+def test_mosaics_keep_slices_that_show_little(medimg: Run) -> None:
+    array = black((20, 20, 12))
+    array[:, :, 4:8] = 200
+    array[:4, :3, 3], array[0, :2, 2] = 200, 200  # 3 % and half a percent
+    save("a.nii", array, np.eye(4))
+    done = medimg("plot", "--plain", *GREY, "--mosaic", "1x5", "--window", "0:200", "a.nii", "out.png")
+    assert "7 empty slices at the ends are left out" in done.err
+    assert tiles(pixels(), 1, 5) == pytest.approx([0.03 * 255, 255, 255, 255, 255], abs=1)
 
 
 def test_mosaics_of_few_slices_have_few_tiles(medimg: Run) -> None:
@@ -268,8 +278,44 @@ def test_label_maps_and_overlays_have_a_legend(medimg: Run) -> None:
     assert {(10, 200, 30), (220, 20, 130)} <= seen and (1, 2, 250) not in seen
     save("t1.nii", np.full(SHAPE, 50, "int16"), intent_code=0)
     assert medimg("plot", "--overlay", "named.nii", "--kind", "intensities", "t1.nii", "over.png").code == 0
-    without = medimg("plot", "--overlay", "seg.nii", "--kind", "intensities", "t1.nii", "bare.png")
-    assert pixels("over.png").shape[0] > pixels("bare.png").shape[0] and without.code == 0
+    assert medimg("plot", "--overlay", "seg.nii", "--kind", "intensities", "t1.nii", "numbers.png").code == 0
+    assert pixels("over.png").shape[0] == pixels("numbers.png").shape[0]  # few labels need no table
+    save("many.nii", stripes())
+    assert medimg("plot", "--overlay", "many.nii", "--kind", "intensities", "t1.nii", "bare.png").code == 0
+    assert pixels("over.png").shape[0] > pixels("bare.png").shape[0]
+
+
+def stripes() -> Array:
+    """Return 20 labels in slabs."""
+    labels = black(dtype="int16")
+    labels[:] = (np.arange(SHAPE[2]) % 20 + 1)[None, None]
+    return labels
+
+
+def test_views_of_labels_go_where_the_labels_are(medimg: Run) -> None:
+    array = black(dtype="uint8")
+    array[1:3, 14:17, 18:20] = 2
+    save("seg.nii", array)
+    done = medimg("plot", "seg.nii", "out.png")
+    assert done.code == 0 and "slices with most labels" in done.err
+    middle = medimg("plot", "--at", "50%,50%,50%", "--no-cross", "seg.nii", "middle.png")
+    assert "most labels" not in middle.err
+
+    def coloured(name: str) -> int:
+        page = pixels(name).astype(int)
+        return int((page.max(2) - page.min(2) > 60).sum())
+
+    assert coloured("out.png") > coloured("middle.png") == 0
+
+
+def test_the_middle_is_the_same_in_both_conventions(medimg: Run) -> None:
+    save("a.nii", np.random.default_rng(4).integers(0, 1000, SHAPE).astype("int16"))
+    words = ["--plain", "--window", "0:1000", "a.nii"]
+    assert medimg("plot", *words, "left.png").code == 0
+    assert medimg("plot", "--neurological", *words, "right.png").code == 0
+    pairs = zip(views(pixels("left.png")), views(pixels("right.png")), (False, True, True), strict=True)
+    for left, right, turned in pairs:
+        assert np.array_equal(left[:, ::-1] if turned else left, right)
 
 
 @pytest.mark.parametrize(
@@ -374,9 +420,12 @@ def test_nothing_slow_is_imported() -> None:
         (["--mosaic", "0x4", "a.nii", "out.png"], "a mosaic of 0 x 4"),
         (["--mosaic", "999x999", "a.nii", "out.png"], "at most 1024 tiles"),
         (["--mosaic", "2x2", "--axis", "X", "a.nii", "out.png"], "'X', expected one of R, L, A, P, S, I"),
-        (["--mosaic", "2x2", "--at", "1,2,3", "a.nii", "out.png"], "give one of --at and --mosaic"),
-        (["--axis", "S", "a.nii", "out.png"], "for a mosaic; add --mosaic"),
-        (["--size", "2", "a.nii", "out.png"], "a size of 2 pixels; give 16 to 4096"),
+        (
+            ["--mosaic", "2x2", "--at", "1,2,3", "a.nii", "out.png"],
+            "a mosaic passes through no point; leave out the point, or",
+        ),
+        (["--axis", "S", "a.nii", "out.png"], "axis is 'S': that is for a mosaic; it goes with mosaic"),
+        (["--size", "2", "a.nii", "out.png"], "size is 2; expected 16 to 8192 pixels"),
         (["--channel", "1", "a.nii", "out.png"], "channel 1: the image has 1"),
         (["--window", "brian", "a.nii", "out.png"], "did you mean brain?"),
         (["--overlay", "gone.nii", "a.nii", "out.png"], "gone.nii"),

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import ArrayBackend
 from medimg_cli.cli.example import example_path
 from medimg_cli.formats.writing import save_backend
@@ -26,7 +27,7 @@ from medimg_cli.header import Header
 from medimg_cli.labels import LabelTable
 from medimg_cli.media.report import report_page
 from tests.chromium import Tab, browser, needs_chromium
-from tests.helpers import AFFINES, make
+from tests.helpers import AFFINES, make, turned
 
 from .conftest import Run, environment
 
@@ -148,6 +149,20 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     content = Path("study/mr/3.nii.gz").read_bytes()
     Path("study/short.nii.gz").write_bytes(content[:-40])
     return tmp_path
+
+
+@pytest.fixture
+def wide(study: Path) -> Path:
+    """Make images all of whose facts are long."""
+    affine = AffineMatrix.from_spacing((0.9375, 1.0625, 1.1875), origin=(1, 2, 3), direction=turned(12, 7, 20))
+    save(f"wide/derivatives/{LONG}", noise(1, "float64", (120, 140, 110)) / 7e9, affine=affine)
+    axes, steps = {"axes": (("time", 100),), "time_spacing": 2.125}, np.ones((100, 11, 12, 10), "uint16")
+    save("wide/time.nii", steps, affine=AFFINES["oblique"], slope=0.0123, inter=-1000.5, **axes)
+    for name in ("nan", "0", "1"):
+        path = next(Path("study/mr").glob(f"{name}.*"))
+        path.rename(Path("wide", path.name))
+    Path("study/labels").rename("wide/labels")
+    return study
 
 
 # what stands on the page
@@ -325,7 +340,8 @@ def test_the_page_may_load_nothing(study: Path, medimg: Run) -> None:
     assert policy.startswith("default-src 'none'; img-src data:;")
     assert re.search(r"script-src 'sha256-[\w+/]{43}=';", policy) and "base-uri 'none'; form-action 'none'" in policy
     assert all(url.startswith("data:") for url in page.loads)
-    assert "url(" not in Path("out.html").read_text(encoding="utf-8") and "@import" not in page.title
+    text = Path("out.html").read_text(encoding="utf-8")
+    assert "url(" not in text and "@import" not in text
 
 
 # the command
@@ -336,7 +352,13 @@ def test_one_bad_image_does_not_stop_the_others(study: Path, medimg: Run) -> Non
     assert result.code == 2 and not result.out
     lines = result.err.splitlines()
     assert [line.split(": ")[1] for line in lines] == ["study/broken.nii", "study/short.nii.gz", "out.html"]
-    assert re.fullmatch(r"medimg: out.html: 13 images, 2 failed, 0\.\d MB", lines[-1])
+    assert re.fullmatch(r"medimg: out.html: 13 images, 2 failed, \d+(\.\d+)? kB", lines[-1])
+    assert "Traceback" in medimg("report", "--debug", "--force", "study", "out.html").err
+
+
+def test_one_image_is_one_image(study: Path, medimg: Run) -> None:
+    said = medimg("report", "study/rgb.nii", "out.html")
+    assert re.fullmatch(r"medimg: out.html: 1 image, [\d.]+ kB\n", said.err), said.err
 
 
 def test_same_bytes_whatever_the_jobs_and_the_day(study: Path, program: Run) -> None:
@@ -371,11 +393,13 @@ def test_outputs_are_minded(study: Path, medimg: Run) -> None:
     ("words", "said"),
     [
         (("study",), "missing beside study"),
-        (("study", "study/mr/0.nii.gz", "--force"), "no name of a page"),
+        (("study", "study/mr/0.nii.gz", "--force"), "0.nii.gz: expected a name that ends in .html or .htm"),
         (("study", "nowhere/out.html"), "its folder does not exist"),
         (("nothing", "out.html"), ""),
         (("-", "out.html"), "standard input is no folder"),
         (("--colormap", "nothing", "study", "out.html"), "nothing"),
+        (("--overlay", "study/labels/seg.nii.gz", "study", "out.html"), "--overlay"),
+        (("--outline", "study", "out.html"), "--outline"),
         (("--jobs", "-1", "study", "out.html"), "--jobs -1"),
     ],
     ids=lambda value: "-".join(value).replace("/", "_") if isinstance(value, tuple) else "",
@@ -464,6 +488,8 @@ def tab() -> Iterator[Tab]:
         yield found
 
 
+WIDTH = "document.documentElement.scrollWidth"
+LONG = "sub-01_ses-preoperative_acq-highres_run-02_brain1_image.nii.gz"
 NAMES = "[...document.querySelectorAll('tbody tr')].filter((row) => !row.hidden).map((row) => row.dataset.name)"
 
 
@@ -578,15 +604,31 @@ def test_thumbnails_are_seen_in_true_proportions_at_every_size(study: Path, medi
 
 
 @needs_chromium
-@pytest.mark.parametrize("width", [360, 700, 701, 1280])
-def test_nothing_is_wider_than_the_window(study: Path, medimg: Run, tab: Tab, width: int) -> None:
-    medimg("report", "study", "out.html")
-    tab.open(study / "out.html", width=width)
-    assert tab.js("document.body.classList.contains('tiles')") == (width <= 700)
-    if width in (360, 1280):
-        assert tab.js("document.documentElement.scrollWidth") <= width
-    click(tab, "#tiles") if width > 700 else None
-    assert tab.js("document.documentElement.scrollWidth") <= width
+@pytest.mark.parametrize("width", [360, 700, 1200, 1201, 1300, 1600])
+def test_nothing_is_wider_than_the_window(wide: Path, medimg: Run, tab: Tab, width: int) -> None:
+    medimg("report", "wide", "out.html")
+    tab.open(wide / "out.html", width=width)
+    assert tab.js("document.body.classList.contains('tiles')") == (width <= 1200)
+    assert tab.js(WIDTH) <= width
+    click(tab, "#tiles")
+    assert tab.js(WIDTH) <= width or width <= 1200
+
+
+@needs_chromium
+def test_long_names_break_between_their_words(wide: Path, medimg: Run, tab: Tab) -> None:
+    medimg("report", "wide", "out.html")
+    tab.open(wide / "out.html", width=1300)
+    lines = tab.js("""(() => {
+        const text = document.querySelector("tr[data-name^=derivatives] .name b"), range = document.createRange(), found = new Map();
+        for (const node of text.childNodes) for (let n = 0; n < node.textContent.length; n++) {
+            range.setStart(node, n); range.setEnd(node, n + 1);
+            const top = Math.round(range.getBoundingClientRect().top);
+            found.set(top, (found.get(top) || "") + node.textContent[n]);
+        }
+        return [...found.values()];
+    })()""")
+    assert "".join(lines) == LONG and len(lines) > 1
+    assert all(line[-1] in "-_." for line in lines[:-1])
 
 
 @needs_chromium
@@ -617,9 +659,22 @@ def test_light_dark_and_paper(study: Path, medimg: Run, tab: Tab) -> None:
     tab("Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}])
     assert tab.js(ground) == "rgb(255, 255, 255)"
     assert tab.js("getComputedStyle(document.querySelector('.tools')).display") == "none"
-    tab("Emulation.setDeviceMetricsOverride", width=700, height=1000, deviceScaleFactor=1, mobile=False)
-    assert tab.js("document.documentElement.scrollWidth") <= 700
     tab("Emulation.setEmulatedMedia", media="", features=[])
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [718, 760])  # A4 and its margins, 96 pixels an inch
+def test_paper_holds_the_table(wide: Path, medimg: Run, tab: Tab, width: int) -> None:
+    medimg("report", "wide", "out.html")
+    tab.open(wide / "out.html", width=1300)
+    tab("Emulation.setEmulatedMedia", media="print")
+    tab.resize(width, 1000)
+    try:
+        assert tab.js(WIDTH) <= width
+        assert not tab.js("document.body.classList.contains('tiles')")
+        assert tab.js("document.querySelector('.view').offsetWidth") == 56
+    finally:
+        tab("Emulation.setEmulatedMedia", media="")
 
 
 @needs_chromium

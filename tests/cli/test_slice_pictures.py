@@ -108,6 +108,11 @@ def test_the_same_slice_by_place_and_by_index_looks_the_same(medimg: Run) -> Non
     assert medimg("slice", "--axis", "I", "--at", "2", "a.nii.gz", "a.png").code == 0
     assert medimg("slice", "--index", "[:, :, 2]", "a.nii.gz", "b.png").code == 0
     assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
+    save("labels.nii.gz", (noise((4, 5, 6)) // 500).astype("uint8"), TURNED @ np.diag([2, 2, 2, 1]))
+    words = ["--overlay", "labels.nii.gz", "--window", "5%:80%", "a.nii.gz"]
+    assert medimg("slice", "--axis", "I", "--at", "4", *words, "c.png").code == 0
+    assert medimg("slice", "--index", "[:, :, 4]", *words, "d.png").code == 0
+    assert Path("c.png").read_bytes() == Path("d.png").read_bytes() and np.ptp(pixels("c.png"), axis=-1).any()
 
 
 def test_marks_only_where_there_is_room(medimg: Run) -> None:
@@ -314,7 +319,7 @@ def test_a_picture_in_a_pipe() -> None:
     ("words", "said"),
     [
         ("--axis S --window brain a.nii out.nii", "out.nii: --window: the output is no picture; name a picture"),
-        ("--axis S --plain --size 9 a.nii out.mha", "--plain, --size: the output is no picture"),
+        ("--axis S --plain --size 90 a.nii out.mha", "--plain, --size: the output is no picture"),
         ("--axis S --every 2 a.nii out.nii", "or see: medimg split"),
         ("--axis S --every 2 --suffix .png a.nii -", "standard output is one stream, a set is several files"),
         ("--axis S --strict a.nii out.png", "add --raw to keep them"),
@@ -326,10 +331,10 @@ def test_a_picture_in_a_pipe() -> None:
         ("--axis S --at 3 --every 3 a.nii out.png", "--every 3: that counts slices along --axis"),
         ("--axis S --every 0 a.nii out.png", "--every 0"),
         ("--axis S --index [0] a.nii out.png", "give one of --index and --axis"),
-        ("--axis S --scale 2 --size 9 a.nii out.png", "--scale and --size exclude each other"),
+        ("--axis S --scale 2 --size 90 a.nii out.png", "--scale and --size exclude each other"),
         ("--axis S --scale 0 a.nii out.png", "--scale 0"),
         ("--axis S --scale 1e6 a.nii out.png", "pictures have at most 8192; give --size"),
-        ("--axis S --size 9000 a.nii out.png", "--size 9000; give 1 to 8192 pixels"),
+        ("--axis S --size 9000 a.nii out.png", "size is 9000; expected 16 to 8192 pixels"),
         ("--axis S --at 99 a.nii out.png", "along S it has voxels 0 to 8"),
         ("--axis X a.nii out.png", "'X' is none of R, L, A, P, S, I"),
         ("--axis S --channel 2 a.nii out.png", "channel 2: the image has 1"),

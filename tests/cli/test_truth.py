@@ -112,3 +112,19 @@ def test_video_shows_the_mark(marked: str, neurological: bool, medimg: Run) -> N
     only = ["-vf", f"select=eq(n\\,{number})", "-frames:v", "1", "-f", "image2", "frame.png"]
     subprocess.run(["ffmpeg", "-v", "error", "-i", "film.mp4", *only], check=True)
     check_mark("axial", Pillow.open("frame.png"), neurological=neurological, exact=14)
+
+
+@pytest.mark.parametrize(("shape", "name"), [((5, 3), "channel"), ((15,), "time step")], ids=["5 x 3", "15"])
+def test_all_commands_call_steps_the_same(
+    shape: tuple[int, ...], name: str, medimg: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    image = nibabel.Nifti1Image(np.random.default_rng(1).normal(100, 20, (8, 9, 6, *shape)), np.diag([2, 2, 3, 1]))
+    image.header.set_xyzt_units("mm", "sec")
+    image.header["pixdim"][4] = 2.0
+    nibabel.save(image, "series.nii")
+    assert f"{name} 0 (0 to 14); --channel" in medimg("slice", "--axis", "S", "series.nii", "a.png").err
+    assert f"{name} 0 (0 to 14); --channel" in medimg("slice", "--axis", "S", "--raw", "series.nii", "a.tif").err
+    assert f"{name} 0 of 0-14" in medimg("show", "series.nii").out
+    assert f"the first of 15 {name}s (" in medimg("gif", "series.nii", "a.gif").err
+    assert f"5 of 15 {name}s, for" in medimg("gif", "--time", "--seconds", "0.1", "series.nii", "b.gif").err

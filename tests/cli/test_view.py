@@ -165,7 +165,23 @@ def test_long_series_keep_their_first_steps(here: Path, medimg: Run) -> None:
     page = opened(here / "out.html")
     assert page.images[0].shape == (5, 4, 3, 10) and page.page["first"] == 9
     assert "of its 20 steps the first 10 are in the page (--max-size)" in said.err
-    assert (page.page["layers"][0]["step"], page.page["layers"][0]["seconds"]) == ("Time", 2.5)
+    assert (page.page["layers"][0]["step"], page.page["layers"][0]["seconds"]) == ("time step", 2.5)
+
+
+@pytest.mark.parametrize(
+    ("axes", "name"),
+    [
+        ((("time", 6),), "time step"),
+        ((("channel", 6),), "channel"),
+        ((("time", 2), ("vector", 3)), "channel"),
+        ((), "channel"),
+    ],
+    ids=["time", "channel", "time-vector", "nothing"],
+)
+def test_steps_are_called_what_they_are(here: Path, medimg: Run, axes: tuple[tuple[str, int], ...], name: str) -> None:
+    save(np.arange(6 * 60, dtype="int16").reshape(6, 5, 4, 3), "in.nrrd", axes=axes)
+    assert medimg("view", "in.nrrd", "out.html").code == 0
+    assert opened(here / "out.html").page["layers"][0]["step"] == name
 
 
 def test_labels_bring_names_and_colours_whatever_their_numbers(here: Path, medimg: Run) -> None:
@@ -194,7 +210,22 @@ def test_overlays_lie_on_any_grid_but_not_elsewhere(here: Path, medimg: Run) -> 
     np.testing.assert_allclose(np.abs(page.images[1].affine[:3, :3]).max(0), 5, atol=1e-5)
     medimg("edit", "coarse.nii", "far.nii", "--origin", "1000,0,0")
     said = medimg("view", "--overlay", "far.nii", ANATOMICAL, "again.html")
-    assert said.code == 2 and "mm apart" in said.err and not (here / "again.html").exists()
+    assert said.code == 2 and "far.nii: " in said.err and "mm apart" in said.err
+    assert not (here / "again.html").exists()
+
+
+def test_what_is_odd_about_an_overlay_is_said_and_stays_out_of_the_page(here: Path, medimg: Run) -> None:
+    np.save("labels.npy", np.ones((20, 20, 20), "uint8"))
+    said = medimg("view", "--overlay", here / "labels.npy", ANATOMICAL, "out.html")
+    assert said.code == 0 and f"{here}/labels.npy does not say how it lies in the body" in said.err
+    assert str(here) not in opened(here / "out.html").text
+
+
+def test_opacity_is_that_of_overlays(here: Path, medimg: Run) -> None:
+    said = medimg("view", "--overlay", ANATOMICAL, "--opacity", "0.3", ANATOMICAL, "out.html")
+    assert said.code == 0 and "there is none" not in said.err
+    assert opened(here / "out.html").page["layers"][1]["opacity"] == 0.3
+    assert "of an overlay, and there is none" in medimg("view", "--opacity", "0.3", ANATOMICAL, "bare.html").err
 
 
 def test_signed_values_over_an_image_are_shown_from_a_threshold_on_both_sides(here: Path, medimg: Run) -> None:
@@ -207,9 +238,9 @@ def test_signed_values_over_an_image_are_shown_from_a_threshold_on_both_sides(he
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (("in.nii", "out.png"), "out.png: the name of a page ends in .html"),
+        (("in.nii", "out.png"), "out.png: expected a name that ends in .html or .htm"),
         (("in.nii", "there.html"), "there.html: exists; use --force to replace it"),
-        (("in.nii", "-", "--suffix", ".nii"), "the name of a page ends in .html"),
+        (("in.nii", "-", "--suffix", ".nii"), "expected a name that ends in .html or .htm"),
         (("in.nii", "out.html", "--max-size", "0"), "--max-size 0.0; give megabytes, more than 0"),
         (("in.nii", "out.html", "--overlay", "none.nii"), "none.nii: no such file"),
         (("in.nii", "out.html", "--channel", "3"), "channel 3: the image has 1"),
@@ -235,6 +266,8 @@ def test_many_pages_and_standard_output(here: Path, program: Run) -> None:
     assert sorted(path.name for path in (here / "pages").iterdir()) == ["a.html", "b.html"]
     said = program("view", "a.nii", "-")
     assert said.code == 0 and said.out == (here / "pages" / "a.html").read_text()  # and the same bytes each time
+    said = program("view", "-", "out.html", stdin=Path("a.nii").read_bytes())
+    assert said.code == 0 and "<title>&lt;stdin&gt;</title>" in Path("out.html").read_text()
 
 
 # what a browser shows
@@ -433,7 +466,7 @@ def test_steps_windows_and_the_cut_answer(here: Path, medimg: Run, tab: Tab) -> 
     assert (data["steps"], data["window"]) == ("3", "0 80")
     tab.js("{const step = document.getElementById('step'); step.value = 2; step.dispatchEvent(new Event('input'))}")
     assert float(place(tab).split()[-1]) >= 900
-    assert tab.js("document.getElementById('stepname').textContent") == "Time 3 of 3, 4 s"
+    assert tab.js("document.getElementById('stepname').textContent") == "Time step 3 of 3, 4 s"
     names = tab.js("[...document.querySelectorAll('#preset option')].map((option) => option.textContent)")
     assert {"brain", "lung", "bone"} <= set(names)  # values like those of CT
     tab.js("{const each = document.getElementById('preset'); each.selectedIndex = "

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import ArrayBackend
 from medimg_cli.errors import GeometryError, UsageError
 from medimg_cli.grid import Grid
 from medimg_cli.header import Header
+from medimg_cli.image import ScalarImage
 from medimg_cli.labels import Label, LabelTable
+from medimg_cli.media.film import Film
 from medimg_cli.media.frames import Scene
 from medimg_cli.media.look import Look
-from medimg_cli.media.window import grey, palette, window_of
-from medimg_cli.operations import apply
-from medimg_cli.operations.reorient import Reorient
-from tests.strategies import codes
+from medimg_cli.media.plots import Plot, Point, _views
+from medimg_cli.media.scenes import open_scene
+from tests.helpers import affine
 
 
 def head(dtype: str = "int16", **fields: Any) -> ArrayBackend:
@@ -32,44 +33,8 @@ def head(dtype: str = "int16", **fields: Any) -> ArrayBackend:
     return ArrayBackend(array.astype(dtype), Header(shape=array.shape, dtype=dtype, affine=affine, **fields))
 
 
-def ends(picture: Any) -> tuple[float, float, float, float]:
-    """Return the mean brightness of the left, right, upper and lower half."""
-    pixels = np.asarray(picture, float)
-    middle, centre = pixels.shape[1] // 2, pixels.shape[0] // 2
-    return pixels[:, :middle].mean(), pixels[:, middle:].mean(), pixels[:centre].mean(), pixels[centre:].mean()
-
-
 LOOK = Look(window="0:70", plain=True)
-
-
-def test_left_and_right_are_where_radiologists_look_for_them() -> None:
-    scene = Scene(head(), LOOK)
-    left, right, top, bottom = ends(scene.picture(scene.planes["axial"], 1))
-    assert left > right  # the patient's right, bright, is on the left
-    assert top > bottom  # front is up
-    left, right, top, bottom = ends(scene.picture(scene.planes["coronal"], 2))
-    assert left > right and top > bottom  # head up
-    left, right, top, bottom = ends(scene.picture(scene.planes["sagittal"], 2))
-    assert left > right and top > bottom  # the face looks to the left
-
-
-def test_neurologists_look_from_the_other_side() -> None:
-    scene = Scene(head(), Look(window="0:70", plain=True, neurological=True))
-    for name in ("axial", "coronal"):
-        left, right, top, bottom = ends(scene.picture(scene.planes[name], 1))
-        assert left < right and top > bottom
-        assert scene.planes[name].letters.startswith("LR")
-    assert scene.convention() == "neurological"
-
-
-@settings(deadline=None, max_examples=48)
-@given(letters=codes)
-def test_storage_does_not_show(letters: tuple[str, str, str]) -> None:
-    first, second = Scene(head()), Scene(apply(Reorient(letters), head()))
-    for name, plane in first.planes.items():
-        pictures = [each.picture(each.planes[name], 2, scale=10) for each in (first, second)]
-        assert pictures[0].tobytes() == pictures[1].tobytes()
-        assert pictures[0].tobytes() != Scene(head(), LOOK).picture(plane, 2, scale=10).tobytes()  # letters
+NAMES = ("sagittal", "coronal", "axial")
 
 
 def test_proportions_are_those_of_the_world() -> None:
@@ -86,7 +51,7 @@ def test_the_largest_pictures_keep_their_proportions() -> None:
     assert scene.picture(scene.planes["axial"], 0, scale=1e6).size == (8192, 5120)
 
 
-def test_journeys_go_towards_their_letter() -> None:
+def test_sweeps_go_towards_their_letter() -> None:
     scene = Scene(head(), LOOK)
     for letter, rises in {"R": True, "L": False, "A": True, "P": False, "S": True, "I": False}.items():
         plane, places = scene.sweep(letter)
@@ -118,7 +83,6 @@ def test_labels_have_their_colours() -> None:
     picture = scene.picture(scene.planes["axial"], 5)
     shown = {colour for _, colour in picture.getcolors()}
     assert (1, 2, 3) in shown and (0, 0, 0) in shown and len(shown) == 4  # 0, 10, 20, 30: nothing in between
-    assert palette(np.array([0, 3, 3]), None)[0] == (0, 0, 0)
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "float32", "complex64", "int64"])
@@ -128,17 +92,11 @@ def test_any_type_is_shown(dtype: str) -> None:
     assert picture.mode == "L" and picture.size == (16, 10)
 
 
-def test_what_is_not_finite_is_black_or_white() -> None:
+def test_what_is_nowhere_finite_is_black() -> None:
     array = head("float32").array
     array[:] = np.nan
     scene = Scene(ArrayBackend(array, head("float32").header))
     assert np.asarray(scene.picture(scene.planes["axial"], 0)).max() == 0
-    assert window_of(np.array([5.0, 5.0])) == (5.0, 6.0)
-    assert window_of(np.array([])) == (0.0, 1.0)
-    mostly = np.zeros(10000)
-    mostly[:3] = 8
-    assert window_of(mostly) == (0.0, 8.0)
-    assert grey(np.array([np.inf, -np.inf]), (0, 1)).tolist() == [255, 0]
 
 
 def test_only_the_slice_that_is_shown_is_read() -> None:
@@ -176,5 +134,114 @@ def test_voxels_without_extent_are_refused() -> None:
 def test_oblique_volumes_use_the_nearest_axes() -> None:
     tilted = AffineMatrix([[1.9, 0.3, 0, 0], [-0.3, 0.95, 0.2, 0], [0.1, -0.1, 2.9, 0]])
     source = head()
-    scene = Scene(ArrayBackend(source.array, source.header.replace(affine=tilted)))
+    scene = Scene(ArrayBackend(source.array, source.header.replace(affine=tilted)), Look(planes="stored"))
     assert scene.shape == Grid((8, 10, 6), tilted).reoriented("LPI").shape
+
+
+def test_one_volume_seen_otherwise_is_the_same_as_another_scene() -> None:
+    array = np.concatenate([head().array, 90 - 3 * head().array])
+    source = ArrayBackend(array, head().header.replace(shape=array.shape, axes=(("channel", 2),)))
+    labels = ArrayBackend((head().array > 40).astype("uint8"), head("uint8").header)
+    scene = Scene(source, Look(colormap="magma"), overlay=labels)
+    for seen, look, over in (
+        (scene.under(), Look(colormap="magma"), labels),
+        (scene.under(overlay=False), Look(colormap="magma"), None),
+        (scene.under(colormap="gray", overlay=False), Look(), None),
+        (scene.under(colormap="viridis"), Look(colormap="viridis"), labels),
+        (scene.under(limits=(-5, 99)), Look(colormap="magma", window="-5:99"), labels),
+        (scene.under(limits=(-5, 99)).under(channel=1), Look(colormap="magma", window="-5:99", channel=1), labels),
+        (scene.under(channel=-1), Look(colormap="magma", channel=1), labels),
+    ):
+        other = Scene(source, look, overlay=over)
+        assert seen.limits() == other.limits() and seen.channel == other.channel and seen.remarks() == other.remarks()
+        for name, plane in other.planes.items():
+            assert seen.picture(plane, 3).tobytes() == other.picture(plane, 3).tobytes(), name
+        assert seen.overlay in (None, scene.overlay)  # nothing is opened again
+    with pytest.raises(UsageError, match="channel 2"):
+        scene.under(channel=2)
+    with pytest.raises(UsageError, match="magmb"):
+        scene.under(colormap="magmb")
+
+
+@pytest.mark.parametrize(
+    ("shape", "names"),
+    [
+        ((4, 5, 3), "sagittal coronal axial"),
+        ((1, 5, 3), "sagittal"),
+        ((4, 5, 1), "axial"),
+        ((4, 1, 1), "sagittal coronal axial"),
+        ((1, 1, 1), "sagittal coronal axial"),
+    ],
+    ids=str,
+)
+def test_views_that_are_worth_seeing(shape: tuple[int, ...], names: str) -> None:
+    header = Header(shape=(1, *shape), dtype="int16", affine=AffineMatrix.from_spacing((2.0, 1.0, 3.0)))
+    scene = Scene(ArrayBackend(np.zeros(header.shape, "int16"), header), LOOK)
+    assert " ".join(plane.name for plane in scene.worth_seeing) == names
+    assert scene.extent(scene.planes["coronal"]) == (shape[0] * 2, shape[2] * 3)
+
+
+@pytest.mark.parametrize(
+    ("axes", "words"),
+    [
+        ((("time", 15),), "time step 3 (0 to 14)"),
+        ((("time", 5), ("channel", 3)), "channel 3 (0 to 14)"),
+        ((("channel", 15),), "channel 3 (0 to 14)"),
+        ((("time", 5), ("rgb", 3)), "time step 3 (0 to 4)"),
+    ],
+    ids=str,
+)
+def test_steps_have_a_name(axes: tuple[tuple[str, int], ...], words: str) -> None:
+    header = Header(shape=(15, 4, 5, 3), dtype="uint8", affine=AffineMatrix(), axes=axes)
+    scene = Scene(ArrayBackend(np.zeros(header.shape, "uint8"), header), Look(channel=3))
+    assert scene.channel_shown == words and words.startswith(scene.step_name)
+
+
+def test_places_on_tilted_slices_are_those_of_a_point() -> None:
+    tilted = affine((18, -9, 21), (1.0, 1.0, 1.0))
+    source = head()
+    scene = Scene(ArrayBackend(source.array, source.header.replace(affine=tilted)), Look(planes="stored"))
+    voxel = (1, 8, 5)
+    for plane, letters, at in zip(scene.planes.values(), ("RL", "AP", "SI"), scene.grid.world(voxel), strict=True):
+        words = f"{letters[at < 0]} {abs(round(float(at), 1)):g} mm"
+        assert scene.place_of(plane, voxel[plane.across], through=voxel) == words
+        assert scene.place_of(plane, voxel[plane.across]) != words
+
+
+def test_captions_of_a_plot_tell_the_point_that_was_asked_for() -> None:
+    tilted = affine((18, -9, 21), (1.0, 1.0, 1.0))
+    source = head()
+    backend = ArrayBackend(source.array, source.header.replace(affine=tilted))
+    place = tuple(round(float(n), 1) for n in backend.header.grid.world((2, 9, 0)))
+    opened = open_scene(backend, Look(planes="stored", kind="intensities"))
+    names = [f"{name} {letters[at < 0]} " for name, letters, at in zip(NAMES, ("RL", "AP", "SI"), place, strict=True)]
+    for point, same in ((Point(place, "mm"), True), (Point((2, 9, 0)), True), (None, False)):
+        ((tiles,), _, _) = _views(opened, Plot(point=point))
+        captions = [f"{name}{abs(at):g} mm" for name, at in zip(names, place, strict=True)]
+        assert ([tile.caption for tile in tiles] == captions) == same
+
+
+@pytest.mark.parametrize("make", [lambda size: Film(size=size), lambda size: Plot(size=size)], ids=["film", "plot"])
+def test_sizes_are_refused_in_one_sentence(make: Any) -> None:
+    for size in (15, 8193, 99.5):
+        with pytest.raises(UsageError, match=f"^size is {size}; expected 16 to 8192 pixels"):
+            make(size)
+    assert make(16).size == 16 and make(8192).size == 8192
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda image: image.to_gif("a.gif", at="40%"), "at is '40%'"),
+        (lambda image: image.to_gif("a.gif", time=True), "leave out time"),
+        (lambda image: image.plot(mosaic=(2, 2), indices=(1, 1, 1)), "a mosaic passes through no point"),
+        (lambda image: image.plot(axis="S"), "axis is 'S'"),
+        (lambda image: image.plot(size=9), "size is 9"),
+    ],
+    ids=["at", "time", "point", "axis", "size"],
+)
+def test_images_do_not_speak_of_options(call: Any, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as found:
+        call(ScalarImage(np.zeros((1, 4, 5, 3), "int16")))
+    assert said in str(found.value) and "--" not in str(found.value)

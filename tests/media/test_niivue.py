@@ -16,7 +16,7 @@ import pytest
 
 import hatch_build
 from medimg_cli.errors import MissingExtraError
-from medimg_cli.media import niivue
+from medimg_cli.media import page as pages
 from medimg_cli.media.niivue import Layer, Page, page_html
 from tests.chromium import needs_viewer
 
@@ -125,7 +125,7 @@ def test_low_values_that_shine_turn_the_colours_round() -> None:
 
 
 def test_without_the_viewer_one_line_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(niivue, "_ASSETS", tmp_path)
+    monkeypatch.setattr(pages, "_ASSETS", tmp_path)
     with pytest.raises(MissingExtraError, match="NiiVue; install npm, then medimg again; in a checkout: make viewer"):
         next(page_html(a_page()))
 

@@ -22,6 +22,7 @@ from medimg_cli.media.frames import Scene
 from medimg_cli.media.look import Look
 from medimg_cli.media.scenes import open_scene
 from tests.formats import dicom_files
+from tests.helpers import affine
 from tests.media import phantoms
 from tests.media.phantoms import Array
 from tests.media.reading import EDGES, drawn, grey, letter_at
@@ -182,6 +183,22 @@ def test_monochrome1_shows_low_values_bright(tmp_path: Path) -> None:
     assert np.abs(shown["MONOCHROME1"] + shown["MONOCHROME2"] - 255).max() <= 1  # halves are rounded
 
 
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+@pytest.mark.parametrize("meaning", ["MONOCHROME1", "MONOCHROME2"])
+def test_beyond_the_voxels_it_is_black_under_any_window(meaning: str, dtype: str) -> None:
+    """Also where black is the largest value, no whole number, and the window is narrow."""
+    header = Header(
+        shape=(2, 20, 18, 22), dtype=dtype, affine=affine((0, 0, 30)), metadata={"PhotometricInterpretation": meaning}
+    )
+    values = np.random.default_rng(8).normal(50, 4, header.shape).astype(dtype)
+    values[1] -= 70
+    scene = Scene(ArrayBackend(values, header), Look(planes="straight", plain=True))
+    for seen in (scene, scene.under(channel=1), scene.under(limits=(-30, 20.4)), scene.under(limits=(50.6, 60.6))):
+        picture = np.asarray(seen.picture(scene.planes["axial"], 9))
+        assert picture[:3, :3].max() == 0, seen.limits()
+    assert np.asarray(scene.picture(scene.planes["axial"], 9)).max() > 150
+
+
 def windowed_by_the_standard(found: Any) -> Array:
     """Return pixels as PS3.3, C.11.2.1.2.1 says, with the first window of a data set."""
     values = found.pixel_array * float(found.get("RescaleSlope", 1)) + float(found.get("RescaleIntercept", 0))
@@ -218,11 +235,11 @@ def test_steps_of_a_series_share_a_window(tmp_path: Path) -> None:
     image.header["pixdim"][4] = 2.0
     path = phantoms.save(image, tmp_path / "bold.nii")
     scene = scene_of(path, plain=True)
-    assert {scene.limits(n) for n in range(6)} == {scene.limits()}
+    assert {scene.under(channel=n).limits() for n in range(6)} == {scene.limits()}
     assert {scene_of(path, channel=n).limits() for n in (0, 5, -1)} == {scene.limits()}
-    means = [axial(scene, 2, channel=n).mean() for n in range(6)]
+    means = [axial(scene.under(channel=n), 2).mean() for n in range(6)]
     assert all(later > earlier for earlier, later in zip(means, means[1:], strict=False))
-    assert np.array_equal(axial(scene_of(path, channel=-1, plain=True)), axial(scene, channel=5))
+    assert np.array_equal(axial(scene_of(path, channel=-1, plain=True)), axial(scene.under(channel=5)))
 
 
 def test_diffusion_volumes_have_windows_of_their_own(tmp_path: Path) -> None:
@@ -232,9 +249,9 @@ def test_diffusion_volumes_have_windows_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "image.bval").write_text("0 1000 2000 1000\n")
     (tmp_path / "image.bvec").write_text("0 1 0 0\n0 0 1 0\n0 0 0 1\n")
     scene = scene_of(path, plain=True)
-    ends = [scene.limits(n)[1] for n in range(4)]
+    ends = [scene.under(channel=n).limits()[1] for n in range(4)]
     assert ends[0] == pytest.approx(9 * ends[1]) and ends[1] == pytest.approx(2 * ends[2])
-    shades = [axial(scene, 2, channel=n).astype(int) for n in range(4)]
+    shades = [axial(scene.under(channel=n), 2).astype(int) for n in range(4)]
     assert all(np.abs(each - shades[0]).max() <= 1 for each in shades)
 
 

@@ -20,15 +20,13 @@ from medimg_cli.image import ScalarImage
 from medimg_cli.labels import Label, LabelTable
 from medimg_cli.media.colormaps import COLORMAPS
 from medimg_cli.media.window import (
+    PERCENTILES,
     PRESETS,
     LabelColours,
     Shades,
     WindowRule,
-    colours,
     describe_window,
-    grey,
     inverted,
-    palette,
     parse_window,
     stored_window,
     window_of,
@@ -264,17 +262,19 @@ def test_what_is_not_finite_is_black_or_white() -> None:
     for dtype in ("float16", "float32", "float64", "longdouble"):
         assert Shades((0, 1))(values.astype(dtype)).tolist() == [0, 0, 255, 0, 255]
         assert Shades((0, 1), inverted=True)(values.astype(dtype)).tolist() == [0, 255, 0, 255, 0]
-    assert grey(np.array([3 + 4j, complex(np.nan, 0)]), (0, 10)).tolist() == [128, 0]
-    assert grey(np.array([True, False]), (0, 1)).tolist() == [255, 0]
-    assert grey(np.zeros((0, 3), "int16"), (0, 1)).shape == grey(np.zeros((0, 3), "float32"), (0, 1)).shape == (0, 3)
+    assert Shades((0, 10))(np.array([3 + 4j, complex(np.nan, 0)])).tolist() == [128, 0]
+    assert Shades((0, 1))(np.array([True, False])).tolist() == [255, 0]
+    assert (
+        Shades((0, 1))(np.zeros((0, 3), "int16")).shape == Shades((0, 1))(np.zeros((0, 3), "float32")).shape == (0, 3)
+    )
 
 
 def test_tiny_and_huge_windows_of_floats() -> None:
     small = np.array([0, 1e-40, 2e-40, 3e-40], "float64")
-    assert grey(small, (0, 3e-40)).tolist() == [0, 85, 170, 255]
-    assert grey(small.astype("float32"), (0, 3e-40)).tolist() == [0, 85, 170, 255]
+    assert Shades((0, 3e-40))(small).tolist() == [0, 85, 170, 255]
+    assert Shades((0, 3e-40))(small.astype("float32")).tolist() == [0, 85, 170, 255]
     far = np.array([2**40, 2**40 + 1, 2**40 + 2], "int64")
-    assert grey(far, (2**40, 2**40 + 2)).tolist() == [0, 128, 255]
+    assert Shades((2**40, 2**40 + 2))(far).tolist() == [0, 128, 255]
 
 
 def test_the_voxels_are_left_as_they_are() -> None:
@@ -296,8 +296,9 @@ def test_windows_in_words() -> None:
 def test_extremes_stand_in_where_percentiles_fall_together() -> None:
     mostly = np.zeros(10000)
     mostly[:3] = 8
-    assert window_of(mostly) == (0, 8)
-    assert window_of(np.array([5.0, 5.0])) == (5, 6) and window_of(np.array([np.nan])) == (0, 1)
+    assert window_of(mostly, PERCENTILES) == (0, 8)
+    assert window_of(np.array([5.0, 5.0]), PERCENTILES) == (5, 6)
+    assert window_of(np.array([np.nan]), PERCENTILES) == window_of(np.array([]), PERCENTILES) == (0, 1)
 
 
 # colours of labels
@@ -316,10 +317,6 @@ def test_labels_of_any_type_have_one_colour(dtype: str) -> None:
         assert tuple(colour) == LabelColours(TABLE).of(number)
     assert shown[0, 0].tolist() == [9, 9, 9]
     assert dtype == "bool" or shown[1, 0].tolist() == [1, 2, 3]
-    assert (colours(numbers, TABLE) == shown).all()
-    assert {number: colours(np.array(number), TABLE).tolist() for number in palette(numbers, TABLE)} == {
-        number: list(colour) for number, colour in palette(numbers, TABLE).items()
-    }
 
 
 def test_labels_beyond_the_table_of_colours() -> None:

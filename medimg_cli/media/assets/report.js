@@ -100,7 +100,7 @@
     if (event.key === "Escape" && event.target === query) clear();
   });
 
-  const narrow = matchMedia("(max-width: 700px)");
+  const narrow = matchMedia("screen and (max-width: 1200px)"); // the table needs more; paper has smaller type
   narrow.addEventListener("change", () => lay(narrow.matches));
   if (narrow.matches) lay(true);
   new ResizeObserver(([entry]) => root.style.setProperty("--tools", `${entry.target.offsetHeight}px`)).observe(find(".tools"));

@@ -148,7 +148,8 @@
       if (layer.volume.nFrame4D > 1) nv.setFrame4D(layer.volume.id, Math.min(step, layer.volume.nFrame4D - 1));
     }
     const seconds = base.seconds === null ? "" : `, ${digits(step * base.seconds)} s`;
-    find("stepname").textContent = `${base.step} ${step + 1} of ${base.volume.nFrame4D}${seconds}`;
+    const name = base.step[0].toUpperCase() + base.step.slice(1);
+    find("stepname").textContent = `${name} ${step + 1} of ${base.volume.nFrame4D}${seconds}`;
     nv.createOnLocationChange();
   };
   const count = base.volume.nFrame4D;

@@ -24,7 +24,18 @@ if TYPE_CHECKING:
     from medimg_cli.backends import Backend
     from medimg_cli.labels import LabelTable
 
-__all__ = ["Merging", "Splitting", "first_part", "merge", "merged", "part_folder", "part_names", "parts", "split"]
+__all__ = [
+    "Merging",
+    "Splitting",
+    "first_part",
+    "merge",
+    "merged",
+    "older_parts",
+    "part_folder",
+    "part_names",
+    "parts",
+    "split",
+]
 
 #: Axes that are no axes of the body.
 _KINDS = ("channel", "time")
@@ -474,7 +485,8 @@ def split(task: Task, wanted: Splitting, *, threads: int) -> Report:
     if len(found) > 1:
         decode(backend)
     reports = {}
-    for n in sorted(range(len(found)), key=lambda n: os.path.realpath(names[n]) == os.path.realpath(task.input)):
+    backwards = range(len(found) - 1, -1, -1)  # the first part tells that all are there, see `first_part`
+    for n in sorted(backwards, key=lambda n: os.path.realpath(names[n]) == os.path.realpath(task.input)):
         one, change = replace(task, output=names[n]), Change(found[n])
         with part_folder(names[n], task.output):
             reports[n] = write_change(one, backend.header, change, wanted, threads=threads)
@@ -522,11 +534,34 @@ def part_names(pattern: str, count: int) -> list[str]:
     >>> part_names("vol.nii.gz", 2), part_names("s{}/vol.mgz", 1)
     (['vol_000.nii.gz', 'vol_001.nii.gz'], ['s000/vol.mgz'])
     """
-    if "{}" not in pattern:
-        stem = split_suffix(pattern)[0]
-        pattern = stem + "_{}" + pattern[len(stem) :]
+    pattern = _numbered(pattern)
     width = max(3, len(str(count - 1)))
     return [pattern.replace("{}", str(n).zfill(width)) for n in range(count)]
+
+
+def _numbered(pattern: str) -> str:
+    """Return a pattern in which ``{}`` stands for the number."""
+    stem = split_suffix(pattern)[0]
+    return pattern if "{}" in pattern else stem + "_{}" + pattern[len(stem) :]
+
+
+def older_parts(pattern: str, names: Sequence[str]) -> list[str]:
+    """Return files beside some parts that are named as parts are, and none of these: those of an earlier, larger set.
+
+    Parameters
+    ----------
+    pattern : str
+        As `part_names` has it; parts in folders of their own have no such neighbours.
+    names : sequence of str
+        Of the parts.
+    """
+    folder, base = os.path.split(_numbered(pattern))
+    front, _, back = base.partition("{}")
+    if "{}" in folder or "{}" in back:
+        return []
+    middles = {name: name[len(front) : len(name) - len(back)] for name in os.listdir(folder or ".")}
+    numbered = [name for name, n in middles.items() if n.isdecimal() and len(n) > 2 and name == front + n + back]
+    return sorted(set(numbered) - {os.path.basename(name) for name in names})
 
 
 def first_part(pattern: str) -> str:

@@ -2,8 +2,8 @@
 """Make the pictures of docs/pictures.md: run the commands of that page, and keep what it shows.
 
 ``python scripts/make_pictures.py`` does both, in a temporary folder with a few images that nibabel's package brings and
-a label map computed from one of them; ``--inputs FOLDER`` writes just these. Fonts and decoders differ between versions of Pillow, so nobody asks for the very
-same bytes: a test makes the pictures anew and compares what is seen.
+a label map computed from one of them; ``--inputs FOLDER`` writes just these. Fonts and decoders differ between versions
+of Pillow, so nobody asks for the very same bytes: a test makes the pictures anew and compares what is seen.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ At = Annotated[
 ]
 Seconds = Annotated[
     float | None,
-    typer.Option(metavar="S", help="How long one round takes. Default: 5, unless --fps is given.", show_default=False),
+    typer.Option(metavar="S", help="How long one round takes. Default: 5, or up to 8 to show all slices."),
 ]
 Fps = Annotated[
     float | None, typer.Option(metavar="N", help="Frames a second, at most 50. Alone: each slice is one frame.")

@@ -36,7 +36,7 @@ def video(
     true, whatever the voxels are; an edge of an odd number of pixels gets one more, black. Greys come out as they are
     seen in a still picture: black is black.
 
-    --seconds and --fps mean what they mean for medimg gif: all slices in 5 seconds, but not more than 50 a second.
+    --seconds and --fps mean what they mean for medimg gif: all slices in 5 to 8 seconds, but not more than 50 a second.
 
     Video needs ffmpeg. It is found on the PATH, or comes with pip install 'medimg-cli[ffmpeg]'.
 

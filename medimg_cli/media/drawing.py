@@ -8,14 +8,14 @@ from typing import Any
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
-__all__ = ["draw_cross", "draw_marks", "text_size"]
+__all__ = ["ROOM", "draw_cross", "draw_marks", "text_size"]
 
 #: Lengths of scale bars, mm.
 _LENGTHS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)
 #: Colours of marks and of the cross on pictures in colour; on grey ones marks are white and the cross light.
 _INK, _CROSS = (255, 214, 90), (110, 230, 140)
 #: Pixels of the shorter edge from which on there is room for letters, and for captions and bars.
-_ROOM, _MUCH_ROOM = 40, 150
+ROOM, _MUCH_ROOM = 40, 150
 #: Captions for pictures with less room.
 _SHORT = {"radiological": "rad.", "neurological": "neu."}
 
@@ -66,11 +66,11 @@ def _layer(
     text = text_size(largest)
     small = max(9, text * 2 // 3)
     places = ((3, height / 2, "lm"), (width - 3, height / 2, "rm"), (width / 2, 2, "mt"), (width / 2, height - 2, "mb"))
-    if shorter >= _ROOM:
+    if shorter >= ROOM:
         for letter, (x, y, anchor) in zip(letters, places, strict=False):
             _write(draw, (x, y), letter, anchor, text)
-    if shorter >= _ROOM:
-        roomy = width >= _MUCH_ROOM and height >= _ROOM
+    if shorter >= ROOM:
+        roomy = width >= _MUCH_ROOM and height >= ROOM
         _write(draw, (4, height - 3), caption if roomy else _SHORT.get(caption, ""), "lb", small if roomy else 9)
     if scale is not None and min(largest) >= _MUCH_ROOM:
         _bar(draw, size, scale, small, largest[0])

@@ -23,8 +23,8 @@ Advance = Callable[[int, int], None]
 
 #: Frames a second that viewers of GIF still show: they count in hundredths of a second, and not below two.
 FASTEST = 50
-#: How long a film takes where nobody says.
-SECONDS = 5.0
+#: How long a film takes where nobody says, and at most, where more shows all slices.
+SECONDS, _PATIENCE = 5.0, 8.0
 #: Pixels of the longer edge that frames have at least.
 _LEAST = 256
 #: Rounding that a product of two decimal numbers may show.
@@ -44,7 +44,7 @@ class Film:
     at : str, optional
         Which slice that is, as `PlaceRequest` takes it; left out: the middle.
     seconds : float, optional
-        How long one round takes. Left out: 5, unless ``fps`` is given.
+        How long one round takes. Left out: 5, or up to 8 where that shows all places; unless ``fps`` is given.
     fps : float, optional
         Frames a second. Alone: each slice is one frame. With ``seconds``: slices are left out, or shown more than
         once, so that both hold.
@@ -126,9 +126,9 @@ class Timetable(NamedTuple):
 def timetable(count: int, film: Film) -> Timetable:
     """Return which of ``count`` places along a sweep a film shows, and in which order.
 
-    With ``seconds``, or nothing, all places are shown in that time; where this were more than 50 frames a second, only
-    every second, third ... place is. With ``fps``, all places are shown at that rate. With both, as many frames as
-    fill the time are taken evenly from the round.
+    With ``seconds`` all places are shown in that time; where this were more than 50 frames a second, only every second,
+    third ... place is. With nothing the time is 5 seconds, or what it takes for all of them, up to 8. With ``fps``, all
+    places are shown at that rate. With both, as many frames as fill the time are taken evenly from the round.
 
     Examples
     --------
@@ -143,15 +143,25 @@ def timetable(count: int, film: Film) -> Timetable:
     """
     step = 1
     if film.fps is None:
-        most = max(1, floor(FASTEST * (film.seconds or SECONDS) + _TINY))
+        most = max(1, floor(FASTEST * (film.seconds or _usual(count, film)) + _TINY))
         step = ceil(count / (most // 2 + 1 if film.bounce else most))
     there = list(range(0, count, step))[:: -1 if film.reverse else 1]
     around = there + there[-2:0:-1] if film.bounce else there
-    seconds = film.seconds or (SECONDS if film.fps is None else len(around) / film.fps)
+    seconds = film.seconds or (_usual(count, film) if film.fps is None else len(around) / film.fps)
     if film.fps is not None and film.seconds is not None:
         frames = max(1, floor(film.seconds * film.fps + _TINY))
         around = [around[n * len(around) // frames] for n in range(frames)]
     return Timetable(tuple(around), seconds, count - len(set(around)))
+
+
+def _usual(count: int, film: Film) -> float:
+    """Return how long a film takes where nobody says: a little longer where all places are then shown.
+
+    >>> _usual(100, Film()), _usual(256, Film()), _usual(256, Film(bounce=True))
+    (5.0, 5.12, 5.0)
+    """
+    needed = (2 * count - 2 if film.bounce else count) / FASTEST
+    return max(needed, SECONDS) if needed <= _PATIENCE else SECONDS
 
 
 class Roll:

@@ -13,21 +13,20 @@ import numpy as np
 from PIL import Image as Pillow
 
 from medimg_cli.affine import AffineMatrix
-from medimg_cli.dtypes import integer_range, is_complex, is_integer
+from medimg_cli.dtypes import integer_range, is_integer
 from medimg_cli.errors import GeometryError, UsageError
 from medimg_cli.grid import Grid
 from medimg_cli.media.drawing import draw_cross, draw_marks, text_size
+from medimg_cli.media.greys import Greys
 from medimg_cli.media.look import Look
 from medimg_cli.media.overlay import Overlay
 from medimg_cli.media.sizes import LARGEST
-from medimg_cli.media.window import LabelColours, Shades, describe_window, inverted, parse_window, window_of
+from medimg_cli.media.window import LabelColours, describe_window, parse_window
 from medimg_cli.operations.pointwise import MapBackend
 from medimg_cli.operations.protocol import apply
 from medimg_cli.operations.reorient import Reorient
 from medimg_cli.operations.requests import PlaceRequest
 from medimg_cli.operations.resample import Resample
-from medimg_cli.operations.slicing import Slice
-from medimg_cli.statistics.counts import value_range
 
 if TYPE_CHECKING:
     from medimg_cli.backends import Backend
@@ -38,8 +37,6 @@ OPPOSITE = dict(zip("RLAPSI", "LRPAIS", strict=True))
 """Letter -> the letter of the other side."""
 _NAMES = ("sagittal", "coronal", "axial")
 
-#: Slices, volumes and values that are looked at to find a window for all.
-_SLICES, _VOLUMES, _VALUES = 16, 4, 1 << 18
 #: Bytes of voxels that are read at a time for a film.
 _SLAB = 1 << 24
 #: Letters of planes that are tilted by more degrees would mislead; planes of the body are then computed, unless voxels
@@ -120,10 +117,7 @@ class Scene:
         self.colour = kind == "rgb" and size in (3, 4) and header.dtype == "uint8"
         self.steps = header.channels // size if self.colour else header.channels
         self.channel = self._number(self.look.channel)
-        self._common = header.gradients is None and "time" in dict(header.axes)
-        self._inverted = inverted(header)
-        self._shades: dict[int, Shades] = {}
-        self._samples: dict[int, np.ndarray[Any, Any]] = {}
+        self._greys = Greys(self.stored, parse_window(self.look.window))
         self.known = header.orientation_known
         if self._straightens():
             self.volume = apply(self._straight(), self.volume)
@@ -167,7 +161,7 @@ class Scene:
         other.channel = self.channel if channel is None else self._number(channel)
         other.overlay = self.overlay if overlay else None
         if limits is not None:
-            other._common, other._shades = True, {0: Shades(limits, inverted=self._inverted)}
+            other._greys = self._greys.fixed(limits)
         if self.volume is not self.stored and other._black() != self._black():
             other.volume = apply(other._straight(), self.stored)
         return other
@@ -367,65 +361,25 @@ class Scene:
         """Return a value that is shown black and that the image can hold."""
         if self.labels or self.colour:
             return 0.0
-        value = self.limits()[1 if self._inverted else 0]
+        value = self.limits()[1 if self._greys.inverted else 0]
         header = self.stored.header
         slope, inter = (header.slope or 1.0, header.inter or 0.0) if header.scaled else (1.0, 0.0)
         if not is_integer(header.dtype):
             return value
         low, high = integer_range(header.dtype)
-        number = min(max(floor((value - inter) / slope) + self._inverted, low), high)
+        number = min(max(floor((value - inter) / slope) + self._greys.inverted, low), high)
         return number * slope + inter
 
     # -- values -------------------------------------------------------------------------------------------------------
 
     def limits(self) -> tuple[float, float]:
-        """Return the values that become black and white.
-
-        Steps of a time series share one window, for signals that change are what they are looked at for; volumes of
-        diffusion and other channels have one each.
-        """
-        return self._shade().window
-
-    def _shade(self) -> Shades:
-        channel = 0 if self._common else self.channel
-        if channel not in self._shades:
-            rule, header = parse_window(self.look.window), self.stored.header
-            limits = rule.limits(header, lambda: self._sample(channel), lambda: self._extremes(channel))
-            self._shades[channel] = Shades(limits, inverted=self._inverted)
-        return self._shades[channel]
+        """Return the values that become black and white, see `Greys`."""
+        return self._greys.of(self.channel).window
 
     @property
     def sample(self) -> np.ndarray[Any, Any]:
         """Some of the values that are shown."""
-        return self._sample(0 if self._common else self.channel)
-
-    def _extremes(self, channel: int) -> tuple[float, float]:
-        """Return the smallest and the largest of all values."""
-        shown = self.stored
-        if is_complex(shown.header.value_dtype):
-            return window_of(self._sample(channel), (0, 100))
-        if not self._common:
-            shown = apply(Slice.of((channel,), shown.header.shape), shown)
-        found = value_range(shown)
-        return (0.0, 1.0) if found.low is None or found.high is None else (float(found.low), float(found.high))
-
-    def _sample(self, channel: int) -> np.ndarray[Any, Any]:
-        if channel not in self._samples:
-            self._samples[channel] = self._read_sample(channel)
-        return self._samples[channel]
-
-    def _read_sample(self, channel: int) -> np.ndarray[Any, Any]:
-        """Return values of some slices across the longest axis, the same for all storages and both conventions."""
-        volume = apply(Reorient("LPI"), self.stored)
-        shape = volume.header.spatial_shape
-        axis = max(range(3), key=lambda a: shape[a])
-        step = -(-shape[axis] // _SLICES)
-        spans = [range(size) for size in shape]
-        spans[axis] = range(min(step // 2, shape[axis] - 1), shape[axis], step)
-        count = self.steps
-        channels = range(0, count, -(-count // _VOLUMES)) if self._common else range(channel, channel + 1)
-        found = volume.read((channels, spans[0], spans[1], spans[2])).ravel()
-        return found[:: -(-found.size // _VALUES)]
+        return self._greys.sample(self.channel)
 
     @property
     def _components(self) -> range:
@@ -521,7 +475,7 @@ class Scene:
         elif self.labels:
             pixels = self._colours(values[0])
         else:
-            pixels = self._shade()(values[0])
+            pixels = self._greys.of(self.channel)(values[0])
         shown = Pillow.fromarray(np.ascontiguousarray(pixels))
         if shown.size != size:
             shown = shown.resize(size, Pillow.Resampling.NEAREST if self.labels else Pillow.Resampling.BILINEAR)

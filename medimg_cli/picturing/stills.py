@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from medimg_cli.assembling import first_part, part_folder, part_names
+from medimg_cli.assembling import first_part, older_parts, part_folder, part_names
 from medimg_cli.backends import ArrayBackend, decode
 from medimg_cli.batch import STREAM, Report, Task
 from medimg_cli.errors import StorageError, UnsupportedError, UsageError
 from medimg_cli.formats import knows_suffix, split_suffix
+from medimg_cli.media.drawing import ROOM
 from medimg_cli.media.frames import Plane, Scene
 from medimg_cli.media.look import Look
 from medimg_cli.media.plots import Plot, draw_plot
@@ -235,7 +236,8 @@ def _cut_picture(task: Task, wanted: Cutting) -> Report:
     scene, plane, places = found
     scale = wanted.pixels_per_mm(scene, plane)
     names = _names(task, wanted, len(places))
-    for name, picture in zip(names, scene.pictures(plane, places, scale=scale), strict=True):
+    backwards = scene.pictures(plane, places[::-1], scale=scale)  # the first one tells that all are there
+    for name, picture in zip(names[::-1], backwards, strict=True):
         with part_folder(name, task.output):
             _write(replace(task, output=name), picture, level=wanted.level, pixel=1 / scale)
     remarks = [*opened.remarks]
@@ -243,7 +245,9 @@ def _cut_picture(task: Task, wanted: Cutting) -> Report:
         remarks.append(f"{scene.channel_shown}; --channel picks another")
     where = [scene.place_of(plane, place) for place in places]
     if wanted.every is not None:
-        remarks.append(_about(names, where))
+        remarks += _about(task.output, names, where)
+    if not wanted.look.plain and scene.known and min(picture.size) < ROOM:
+        remarks.append("has no room for letters of the sides (--size 256 makes it)")
     notes = (", ".join([*where, *scene.remarks()]),) if wanted.every is None else ()
     return Report(
         warnings=backend.header.warnings,
@@ -319,11 +323,15 @@ def _names(task: Task, wanted: Cutting, count: int) -> list[str]:
     return names
 
 
-def _about(names: Sequence[str], where: Sequence[str]) -> str:
-    """Say which pictures a set has."""
+def _about(pattern: str, names: Sequence[str], where: Sequence[str]) -> Iterator[str]:
+    """Yield which pictures a set has, and which of an earlier one stay beside them."""
     if len(names) == 1:
-        return f"one picture, {names[0]} ({where[0]})"
-    return f"{len(names)} pictures, {names[0]} ({where[0]}) to {names[-1]} ({where[-1]})"
+        yield f"one picture, {names[0]} ({where[0]})"
+    else:
+        yield f"{len(names)} pictures, {names[0]} ({where[0]}) to {names[-1]} ({where[-1]})"
+    older = older_parts(pattern, names)
+    if older:
+        yield f"{len(older)} older files with numbers stay beside them, {older[0]} the first"
 
 
 # -- stored values ----------------------------------------------------------------------------------------------------
@@ -344,7 +352,7 @@ def _cut_raw(task: Task, wanted: Cutting, threads: int) -> Report:
     if len(steps) > 1:
         decode(backend)
     reports = []
-    for step, each in zip(steps, names, strict=True):
+    for step, each in zip(steps[::-1], names[::-1], strict=True):
         part = apply(step, source)
         part = _on_a_page(part) if suffix in (".tif", ".tiff") else part
         change = Change(part if limits is None else _spread(part, limits))
@@ -356,7 +364,10 @@ def _cut_raw(task: Task, wanted: Cutting, threads: int) -> Report:
     if wanted.every is not None:
         scene = Scene(source, Look(planes="stored"))
         plane, places = scene.sweep(str(wanted.axis))
-        remarks.append(_about(names, [scene.place_of(plane, place) for place in places[:: wanted.every]]))
+        remarks += _about(task.output, names, [scene.place_of(plane, place) for place in places[:: wanted.every]])
+    if source.header.orientation_known:
+        sides = [each for each, n in zip(part.header.orientation, part.header.spatial_shape) if n > 1]
+        remarks += [f"columns run to {sides[0]}, rows to {sides[1]}, as they are stored"] if len(sides) == 2 else []
     losses = {loss.field: loss for report in reversed(reports) for loss in report.losses}
     return Report(
         losses=tuple(losses.values()),

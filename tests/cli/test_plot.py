@@ -296,9 +296,9 @@ def test_views_of_labels_go_where_the_labels_are(medimg: Run) -> None:
     array = black(dtype="uint8")
     array[1:3, 14:17, 18:20] = 2
     save("seg.nii", array)
-    done = medimg("plot", "seg.nii", "out.png")
+    done = medimg("plot", "--plain", "seg.nii", "out.png")
     assert done.code == 0 and "slices with most labels" in done.err
-    middle = medimg("plot", "--at", "50%,50%,50%", "--no-cross", "seg.nii", "middle.png")
+    middle = medimg("plot", "--at", "50%,50%,50%", "--no-cross", "--plain", "seg.nii", "middle.png")
     assert "most labels" not in middle.err
 
     def coloured(name: str) -> int:

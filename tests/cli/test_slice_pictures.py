@@ -21,6 +21,7 @@ from tests.helpers import affine, contents
 Array = np.ndarray[Any, Any]
 
 SHAPE = (7, 9, 11)
+GREY = ("--kind", "intensities")
 #: Axes run to P, I, R; 1 mm each.
 TURNED = np.array([[0, 0, 1.0, -4], [-1, 0, 0, 12.5], [0, -1, 0, 7], [0, 0, 0, 1]])
 
@@ -360,3 +361,50 @@ def test_mistakes_are_one_line(words: str, said: str, medimg: Run) -> None:
     assert done.code == 2 and done.out == "" and len(done.err.splitlines()) == 1, done.err
     assert done.err.startswith("medimg: ") and said in done.err and "bug" not in done.err
     assert contents(Path()) == before
+
+
+def test_a_set_is_there_when_its_first_picture_is(medimg: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What tells --skip-existing and --if-newer that nothing is to be done is written last."""
+    from medimg_cli.picturing import stills
+
+    save("a.nii", np.random.default_rng(4).integers(0, 900, SHAPE).astype("int16"))
+    written: list[str] = []
+    real = stills._write
+
+    def counted(task: Any, *words: Any, **options: Any) -> None:
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(task.output)
+        real(task, *words, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stills, "_write", counted)
+        assert medimg("slice", "--axis", "S", "--every", "3", *GREY, "a.nii", "x.png").code == 130
+    assert not os.path.exists("x_000.png") and len(written) == 2
+    done = medimg("slice", "--axis", "S", "--every", "3", "--skip-existing", "--force", *GREY, "a.nii", "x.png")
+    assert done.code == 2  # these two exclude each other
+    assert medimg("slice", "--axis", "S", "--every", "3", "--if-newer", *GREY, "a.nii", "x.png").code == 0
+    assert os.path.exists("x_000.png")
+
+
+def test_pictures_of_an_earlier_set_are_told(medimg: Run) -> None:
+    save("a.nii", np.random.default_rng(4).integers(0, 900, SHAPE).astype("int16"))
+    first = medimg("slice", "--axis", "S", "--every", "2", *GREY, "a.nii", "x.png")
+    assert first.code == 0 and "stay" not in first.err
+    again = medimg("slice", "--force", "--axis", "S", "--every", "9", *GREY, "a.nii", "x.png")
+    left = len(range(0, SHAPE[1], 2)) - len(range(0, SHAPE[1], 9))  # of the axis that runs to the feet
+    assert f"{left} older files with numbers stay beside them, x_" in again.err
+
+
+def test_small_pictures_say_what_they_have_no_room_for(medimg: Run) -> None:
+    save("a.nii", np.random.default_rng(4).integers(0, 900, SHAPE).astype("int16"))
+    told = medimg("slice", "--axis", "S", *GREY, "a.nii", "x.png")
+    assert told.code == 0 and "no room for letters" in told.err
+    for more in (["--size", "256"], ["--plain"]):
+        assert "no room" not in medimg("slice", "--force", "--axis", "S", *more, *GREY, "a.nii", "x.png").err
+
+
+def test_raw_pictures_say_how_they_lie(medimg: Run) -> None:
+    save("a.nii", np.random.default_rng(4).integers(0, 200, SHAPE).astype("uint8"))
+    told = medimg("slice", "--axis", "S", "--raw", "a.nii", "x.png")
+    assert told.code == 0 and "columns run to P, rows to R, as they are stored" in told.err

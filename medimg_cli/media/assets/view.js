@@ -48,15 +48,36 @@
     solid: SLICE_TYPE.RENDER,
   };
 
-  /* The viewer, but it draws nothing before all is there, and letters at the edges do not reach over them. */
+  /* The viewer, but it draws nothing before all is there; letters at the edges do not reach over them, and stand beside
+     the lines of the cross; and labels are not mixed: each point has the colour of the label that lies there. */
   class Viewer extends Niivue {
     ready = false;
+    aside = 0;
     drawScene() {
       if (this.ready) super.drawScene();
     }
     drawSliceOrientationText([left, top, width, height], ...more) {
       const low = 0.3 * this.fontPx;
+      this.aside = 0.8 * this.fontPx;
       super.drawSliceOrientationText([left + 4, top + 2, width - 8, height - 2 - low], ...more);
+      this.aside = 0;
+    }
+    drawTextBelow([x, y], ...more) {
+      super.drawTextBelow([x + this.aside, y], ...more);
+    }
+    drawTextAbove([x, y], ...more) {
+      super.drawTextAbove([x + this.aside, y], ...more);
+    }
+    drawTextLeft([x, y], ...more) {
+      super.drawTextLeft([x, y - this.aside], ...more);
+    }
+    drawTextRight([x, y], ...more) {
+      super.drawTextRight([x, y - this.aside], ...more);
+    }
+    updateInterpolation(number, ...more) {
+      const layers = number ? page.layers.slice(1) : page.layers.slice(0, 1);
+      this.opts.isNearestInterpolation = layers.some((layer) => layer.kind === "labels");
+      super.updateInterpolation(number, ...more);
     }
   }
   const nv = new Viewer({
@@ -347,6 +368,8 @@
   if (base.kind === "intensities") showWindow();
   nv.setVolume(base.volume);
   if (count > 1) showStep();
+  const sizes = base.volume.dimsRAS.slice(1, 4);
+  nv.scene.crosshairPos = sizes.map((size) => (Math.floor(size / 2) + 0.5) / size); // in a voxel, as plot has it
   nv.ready = true;
   nv.drawScene();
   thin();

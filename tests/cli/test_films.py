@@ -241,3 +241,20 @@ def test_steps_are_told_by_work_that_has_some(here: Path) -> None:
     work = Work(count, steps=True)
     (outcome,) = run_tasks([Task("a", "b")], work, BatchOptions(), lambda done, total: told.append((done, total)))
     assert outcome.status == "done" and told == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize(
+    "words", ["av_interleaved_write_frame(): No space left on device", "Error writing trailer of x"]
+)
+def test_an_ffmpeg_that_gives_up_and_says_so_has_failed(
+    medimg: Run, monkeypatch: pytest.MonkeyPatch, here: Path, words: str
+) -> None:
+    """Version 5 ends with 0 where the disk is full."""
+    (here / "bin").mkdir()
+    program = here / "bin" / "ffmpeg"
+    program.write_text(f"#!/bin/sh\ncat > /dev/null\necho '{words}' >&2\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    done = medimg("video", "--kind", "intensities", "scan.nii.gz", "out.mp4")
+    assert done.code == 2 and len(done.err.splitlines()) == 1 and "ffmpeg failed" in done.err
+    assert not (here / "out.mp4").exists()

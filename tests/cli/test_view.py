@@ -458,6 +458,27 @@ def test_labels_end_where_their_grid_ends(here: Path, medimg: Run, tab: Tab, out
 
 
 @needs_chromium
+def test_labels_are_never_mixed(here: Path, medimg: Run, tab: Tab) -> None:
+    """The cross opens in the voxel that plot shows, and between two labels lies no third colour."""
+    table = LabelTable([(1, "a", (230, 0, 0, 255)), (2, "b", (0, 0, 230, 255)), (3, "c", (0, 230, 0, 255))])
+    blocks = np.zeros((1, 8, 10, 6), "uint8")
+    blocks[:, 1:-1, 1:-1, 1:-1] = np.random.default_rng(5).integers(1, 4, (1, 6, 8, 4))
+    save(blocks, "seg.nii.gz", AffineMatrix(), labels=table, intent="label")
+    save(np.full((1, 8, 10, 6), 60, "int16") + np.arange(6, dtype="int16"), "t1.nii.gz", AffineMatrix())
+    over = ["--overlay", "seg.nii.gz", "--opacity", "1", "--kind", "intensities", "t1.nii.gz"]
+    for words in (["seg.nii.gz"], over):
+        assert medimg("view", "--force", *words, "out.html").code == 0
+        sound(tab, here / "out.html")
+        assert tab.js("[...viewer.scene.crosshairPos]") == pytest.approx([4.5 / 8, 5.5 / 10, 3.5 / 6], abs=1e-6)
+        choose(tab, "view", "axial")
+        tab.js("viewer.opts.isOrientationTextVisible = false, viewer.setCrosshairWidth(0)")
+        shown = tab.picture("canvas").reshape(-1, 3).astype(int)
+        low, middle, high = np.sort(shown, axis=1).T
+        assert (middle - low < 14).mean() > 0.985, words  # red, green or blue over the grey of the image
+        assert (high > 200).mean() > 0.2
+
+
+@needs_chromium
 def test_steps_windows_and_the_cut_answer(here: Path, medimg: Run, tab: Tab) -> None:
     steps = np.stack([np.full((12, 11, 10), value, "int16") for value in (-1000, 40, 900)])
     save(steps + np.arange(10, dtype="int16"), "ct.nii.gz", axes=(("time", 3),), time_spacing=2.0)

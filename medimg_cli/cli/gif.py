@@ -10,9 +10,7 @@ from medimg_cli.batch import PictureOptions, Work
 from medimg_cli.cli.options import InOut, with_options
 from medimg_cli.cli.render import Console
 from medimg_cli.cli.running import run_batch
-from medimg_cli.media.film import Film
 from medimg_cli.media.look import Look
-from medimg_cli.picturing.films import Filming
 
 __all__ = ["At", "Axis", "Bounce", "Fps", "Reverse", "Seconds", "Size", "Time", "gif"]
 
@@ -74,6 +72,9 @@ def gif(
         medimg gif --time --at 60% --fps 10 bold.nii.gz bold.gif
         medimg gif study/*.nii.gz --output-dir films
     """
+    from medimg_cli.media.film import Film
+    from medimg_cli.picturing.films import Filming
+
     film = Film(
         axis=axis,
         time=time,

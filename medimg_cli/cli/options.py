@@ -24,9 +24,7 @@ from medimg_cli.cli.render import Console
 
 if TYPE_CHECKING:
     from medimg_cli.batch import BatchOptions, ClusterOptions, OneOutput, OnePage, PictureOptions
-    from medimg_cli.media.look import Look
-    from medimg_cli.picturing.surveying import SurveyLook
-    from medimg_cli.picturing.viewing import PageLook
+    from medimg_cli.media.look import Look, PageLook, SurveyLook
 
 __all__ = [
     "FULL",
@@ -197,13 +195,13 @@ def _look(values: Mapping[str, Any], context: typer.Context) -> Look:
 
 
 def _page_look(values: Mapping[str, Any], context: typer.Context) -> PageLook:
-    from medimg_cli.picturing.viewing import PageLook
+    from medimg_cli.media.look import PageLook
 
     return PageLook(**values)
 
 
 def _survey_look(values: Mapping[str, Any], context: typer.Context) -> SurveyLook:
-    from medimg_cli.picturing.surveying import SurveyLook
+    from medimg_cli.media.look import SurveyLook
 
     return SurveyLook(**values)
 
@@ -317,10 +315,10 @@ GROUPS: Mapping[str, Group] = {
         _one_page,
     ),
     "medimg_cli.media.look.Look": Group("Picture", _LOOK, _look),
-    "medimg_cli.picturing.viewing.PageLook": Group(
+    "medimg_cli.media.look.PageLook": Group(
         "Picture", {k: option for k, option in _LOOK.items() if k not in ("overlay", "plain")}, _page_look
     ),
-    "medimg_cli.picturing.surveying.SurveyLook": Group(
+    "medimg_cli.media.look.SurveyLook": Group(
         "Picture", {k: option for k, option in _LOOK.items() if k not in _OF_OVERLAYS}, _survey_look
     ),
     "medimg_cli.cli.render.Console": Group(

@@ -10,7 +10,7 @@ from medimg_cli.batch import OnePage, Work
 from medimg_cli.cli.options import with_options
 from medimg_cli.cli.render import Console
 from medimg_cli.cli.running import run_batch
-from medimg_cli.picturing.surveying import Surveying, SurveyLook
+from medimg_cli.media.look import SurveyLook
 
 __all__ = ["report"]
 
@@ -52,5 +52,7 @@ def report(
         medimg report --force train/ validation/ sets.html
         medimg report --planes straight --files-from scans.txt scans.html
     """
+    from medimg_cli.picturing.surveying import Surveying
+
     work = Work("medimg_cli.picturing.surveying:report", Surveying(look=look, jobs=batch.jobs), steps=True)
     return run_batch(paths, work, batch=batch, console=console, suffix=".html")

@@ -7,9 +7,7 @@ from medimg_cli.cli.gif import At, Axis, Bounce, Fps, Reverse, Seconds, Size, Ti
 from medimg_cli.cli.options import InOut, with_options
 from medimg_cli.cli.render import Console
 from medimg_cli.cli.running import run_batch
-from medimg_cli.media.film import Film
 from medimg_cli.media.look import Look
-from medimg_cli.picturing.films import Filming
 
 __all__ = ["video"]
 
@@ -48,6 +46,9 @@ def video(
         medimg video --time --axis S --at 12mm bold.nii.gz bold.mp4
         medimg video study/*.nii.gz --output-dir films --jobs 2
     """
+    from medimg_cli.media.film import Film
+    from medimg_cli.picturing.films import Filming
+
     film = Film(axis=axis, time=time, at=at, seconds=seconds, fps=fps, reverse=reverse, bounce=bounce, size=size)
     work = Work("medimg_cli.picturing.films:video", Filming(film=film, look=look), steps=True)
     return run_batch(paths, work, batch=batch, console=console, suffix=".mp4")

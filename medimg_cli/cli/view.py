@@ -10,7 +10,8 @@ from medimg_cli.batch import PictureOptions, Work
 from medimg_cli.cli.options import InOut, with_options
 from medimg_cli.cli.render import Console
 from medimg_cli.cli.running import run_batch
-from medimg_cli.picturing.viewing import MOST, PageLook, Viewing
+from medimg_cli.media.look import PageLook
+from medimg_cli.picturing.viewing import MOST, Viewing
 
 __all__ = ["view"]
 

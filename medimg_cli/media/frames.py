@@ -7,7 +7,7 @@ from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from math import ceil, floor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image as Pillow
@@ -162,7 +162,7 @@ class Scene:
         other.overlay = self.overlay if overlay else None
         if limits is not None:
             other._greys = self._greys.fixed(limits)
-        if self.volume is not self.stored and other._black() != self._black():
+        if self.is_straightened and other._black() != self._black():
             other.volume = apply(other._straight(), self.stored)
         return other
 
@@ -333,10 +333,20 @@ class Scene:
         return tilt > _TILT + _ROUNDED and compact and min(grid.shape) >= _THIN
 
     @property
+    def is_straightened(self) -> bool:
+        """Whether planes of the body are computed, not those of the voxels shown."""
+        return self.volume is not self.stored
+
+    @property
+    def kind(self) -> Literal["colours", "labels", "intensities"]:
+        """What the values are shown as."""
+        return "colours" if self.colour else "labels" if self.labels else "intensities"
+
+    @property
     def misled(self) -> str | None:
         """What letters and proportions do not tell, where planes of the voxels are shown nevertheless; else None."""
         affine = self.stored.header.affine
-        if self.volume is not self.stored or not self.known:
+        if self.is_straightened or not self.known:
             return None
         if affine.shear_deg > _SHEAR:
             return f"its voxels are sheared by {affine.shear_deg:.3g} degrees: shapes are not true"
@@ -558,8 +568,8 @@ class Scene:
             found.append(describe_window(*self.limits()))
         affine = self.stored.header.affine
         tilt, shear = (f"{angle:.3g}\N{DEGREE SIGN}" for angle in (affine.obliquity_deg, affine.shear_deg))
-        straight, sheared = self.volume is not self.stored, affine.shear_deg > _SHEAR
-        if straight:
+        sheared = affine.shear_deg > _SHEAR
+        if self.is_straightened:
             found.append(f"straightened from {tilt}" + (f", shear of {shear} undone" if sheared else ""))
         elif self.known:
             found += [f"oblique by {tilt}"] * (affine.obliquity_deg >= 0.5) + [f"sheared by {shear}"] * sheared

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from medimg_cli.errors import UsageError
 
-__all__ = ["Look"]
+__all__ = ["Look", "PageLook", "SurveyLook"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,3 +74,13 @@ class Look:
             from medimg_cli.media.colormaps import colormap
 
             colormap(self.colormap)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageLook(Look):
+    """How values become pictures in a page, over which several images may lie; ``channel`` is the step shown first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SurveyLook(Look):
+    """How values become pictures where many images are looked at; nothing lies over them."""

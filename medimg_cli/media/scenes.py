@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from medimg_cli.backends import decode
 from medimg_cli.errors import GeometryError, UsageError
 from medimg_cli.formats import open_backend
 from medimg_cli.media.frames import Scene
 from medimg_cli.media.window import parse_window
 from medimg_cli.operations.resampling import refuse_apart
 from medimg_cli.statistics.recognition import ONE_VALUE, declared_labels, why_labels
+from medimg_cli.storage.urls import public_name
 
 if TYPE_CHECKING:
     from medimg_cli.backends import Backend
@@ -44,7 +46,7 @@ def open_scene(backend: Backend, look: Look, name: str = "the image", *, overlay
     backend : Backend
     look : Look
     name : str
-        Of the image, for messages.
+        Of the image, for messages: a path or URL as the user gave it.
     overlay : Backend, optional
         A label map to draw over it; left out: that which the look names.
 
@@ -55,8 +57,9 @@ def open_scene(backend: Backend, look: Look, name: str = "the image", *, overlay
     MedImgError
         If voxels that it takes to decide cannot be read, or the overlay does not lie on the image.
     """
-    header = backend.header
+    header, name = backend.header, public_name(name)
     remarks: list[str] = []
+    decode(backend)  # it is read in several parts
     labels = look.kind == "labels"
     if look.kind == "auto":
         reason = why_labels(backend)
@@ -66,13 +69,14 @@ def open_scene(backend: Backend, look: Look, name: str = "the image", *, overlay
     if overlay is None and look.overlay is None and (look.outline or look.opacity is not None):
         remarks.append("outline and opacity are those of an overlay, and there is none")
     if look.overlay is not None:
+        path = public_name(look.overlay)
         overlay = open_backend(look.overlay)
         if why_labels(overlay) is None:
             hint = "--overlay takes labels"
-            raise UsageError("is no label map: its values are many, or no whole numbers", path=look.overlay, hint=hint)
-        remarks += doubts_of_overlay(look.overlay, overlay.header, header, name)
+            raise UsageError("is no label map: its values are many, or no whole numbers", path=path, hint=hint)
+        remarks += doubts_of_overlay(path, overlay.header, header, name)
         if overlay.header.channels > 1:
-            remarks.append(f"of the {overlay.header.channels} channels of {look.overlay} the first is drawn")
+            remarks.append(f"of the {overlay.header.channels} channels of {path} the first is drawn")
     scene = Scene(backend, look, labels=labels, overlay=overlay, name=name)
     if not labels and not scene.colour:
         doubt = parse_window(look.window).remark(header, scene.limits(), scene.sample)

@@ -12,7 +12,6 @@ from medimg_cli.listing import Listing, failed, open_named
 from medimg_cli.media.terminal import CELL, Protocol, beside, blocks, characters, columns_within, framed, kitty
 from medimg_cli.operations.requests import PlaceRequest
 from medimg_cli.pipeline import shown_name
-from medimg_cli.storage.urls import public_name
 
 if TYPE_CHECKING:
     from medimg_cli.media.frames import Plane, Scene
@@ -147,7 +146,7 @@ class Exhibit:
         self.name = shown_name(path)
         self.plain = wanted.look.plain
         look = replace(wanted.look, plain=self.plain or screen.is_text)
-        opened = open_scene(open_named(path), look, public_name(path))
+        opened = open_scene(open_named(path), look, path)
         self._first = opened.scene
         self.warnings = (*opened.header.warnings, *opened.remarks)
         self.start = self._stance(wanted)

@@ -87,7 +87,6 @@ def plot(task: Task, wanted: Plotting, *, threads: int) -> Report:
     """
     picture_kind(target_name(task))
     backend = open_input(task)
-    decode(backend)
     drawn = draw_plot(backend, wanted.look, wanted.plot, name=shown_name(task.input))
     _write(task, drawn.picture)
     return Report(warnings=backend.header.warnings, remarks=drawn.remarks)
@@ -230,7 +229,6 @@ def _cut_picture(task: Task, wanted: Cutting) -> Report:
     if wanted.strict:
         raise UsageError("--strict: a picture shows values, it keeps none", hint="add --raw to keep them")
     backend = open_input(task)
-    decode(backend)
     opened = open_scene(backend, _stored_planes(wanted), task.input)
     found = _indexed(backend, opened.scene, wanted) if wanted.index is not None else _across(opened.scene, wanted)
     scene, plane, places = found

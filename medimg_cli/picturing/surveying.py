@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medimg_cli.backends import ArrayBackend, decode
+from medimg_cli.backends import ArrayBackend
 from medimg_cli.batch import STREAM, BatchOptions, Outcome, Report, Task, Work, run_tasks
 from medimg_cli.dtypes import is_complex
 from medimg_cli.errors import UsageError
 from medimg_cli.facts import find_images, image_facts
 from medimg_cli.formats import open_backend
 from medimg_cli.listing import failed
-from medimg_cli.media.look import Look
+from medimg_cli.media.look import Look, SurveyLook
 from medimg_cli.media.report import report_page, size_text
 from medimg_cli.media.scenes import Opened, open_scene
 from medimg_cli.media.window import LabelColours, describe_window
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SIDE",
-    "SurveyLook",
     "Surveyed",
     "Surveying",
     "find",
@@ -55,11 +54,6 @@ SIDE = 192
 _MEMORY = 1 << 28
 #: Quality of WebP for pictures of intensities: half the size of JPEG that looks the same.
 _QUALITY = 80
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SurveyLook(Look):
-    """How values become pictures where many images are looked at; nothing lies over them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,18 +316,17 @@ def _failed(record: Mapping[str, Any], error: Exception) -> Surveyed:
 
 
 def _at_hand(backend: Backend) -> Backend:
-    """Return an image in memory, or a large one so that it is decoded once only."""
+    """Return an image in memory, and a large one as it is."""
     header = backend.header
     if header.data_bytes <= _MEMORY:
         return ArrayBackend(backend.read(whole(header.shape), raw=True), header)
-    decode(backend)
     return backend
 
 
 def _content(backend: Backend, opened: Opened) -> dict[str, Any]:
     """Return what kind of values there are, and which."""
     scene, header = opened.scene, backend.header
-    kind = "colours" if scene.colour else "labels" if scene.labels else "intensities"
+    kind = scene.kind
     found: dict[str, Any] = {"kind": kind, "values": _values(backend), "remarks": list(opened.remarks)}
     if kind == "labels":
         colours = LabelColours(header.labels)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from medimg_cli.batch import STREAM, Report, Task
 from medimg_cli.dtypes import ITEMSIZE, integer_range, is_complex, is_integer
 from medimg_cli.errors import UnsupportedError, UsageError
-from medimg_cli.media.look import Look
+from medimg_cli.media.look import Look, PageLook
 from medimg_cli.picturing.pages import page_file
 from medimg_cli.pipeline import open_input, shown_name
 from medimg_cli.storage.urls import public_name
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from medimg_cli.media.niivue import Layer, Page
     from medimg_cli.media.scenes import Opened
 
-__all__ = ["MOST", "PageLook", "Viewing", "open_page", "view"]
+__all__ = ["MOST", "Viewing", "open_page", "view"]
 
 MOST = 64.0
 """Megabytes of voxels of one volume in a page, unless the user says otherwise."""
@@ -43,11 +43,6 @@ _READ = frozenset({"uint8", "int16", "uint16", "float32"})
 _START = 0.3
 #: Narrower windows come near to what the viewer can tell apart, 0.00001: their values are multiplied.
 _NARROW = 0.01
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageLook(Look):
-    """How values become pictures in a page, over which several images may lie; ``channel`` is the step shown first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +126,7 @@ def _page(backend: Backend, path: str, wanted: Viewing, threads: int) -> tuple[P
 
     look, header = wanted.look, backend.header
     alone = replace(look, outline=False, opacity=None) if wanted.overlays else look
-    opened = open_scene(backend, alone, public_name(path))
+    opened = open_scene(backend, alone, path)
     scene, notes = opened.scene, list(_straightened(header, opened.scene))
     made = [_made(scene, shown_name(path), wanted, threads)]
     made += [_overlay(each, opened, path, wanted, threads) for each in wanted.overlays]
@@ -217,7 +212,7 @@ def _made(
     from medimg_cli.operations.protocol import apply
 
     notes: list[str] = []
-    kind: Any = "colours" if scene.colour else "labels" if scene.labels else "intensities"
+    kind = scene.kind
     volume = _colours(scene, notes) if scene.colour else scene.volume
     volume = _readable(volume, notes) if kind == "intensities" else volume
     volume, labels = _indexed(volume, name) if kind == "labels" else (volume, ())

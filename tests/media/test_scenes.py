@@ -127,3 +127,12 @@ def test_windows_in_which_nothing_is_seen_are_told() -> None:
     assert open_scene(image(AffineMatrix(), part), Look(window="bone")).remarks[0].endswith("as one shade")
     assert open_scene(image(AffineMatrix(), part * 2000 - 1000), Look(window="bone")).remarks == ()
     assert "no value is finite" in open_scene(image(AffineMatrix(), part * np.nan), Look()).remarks[0]
+
+
+def test_messages_repeat_no_secrets_of_urls(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = image(AffineMatrix([[-1, 0, 0, 9], [0, 1, 0, 0], [0, 0, 1, 0]]))
+    unknown = image(AffineMatrix(), blob(), affine_source="default")
+    monkeypatch.setattr("medimg_cli.media.scenes.open_backend", lambda path: unknown)
+    url = "https://me:secret@host/lesion.nii?token=secret"
+    told = open_scene(known, Look(overlay=url), "https://me:secret@host/scan.nii").remarks
+    assert any("https://host/lesion.nii" in text for text in told) and "secret" not in " ".join(told)

@@ -352,7 +352,7 @@ class Image(Shown):
         UsageError
             If a keyword or value is none of DICOM's.
         """
-        from medimg_cli.formats.dicom_writing import save_dicom
+        from medimg_cli.formats.dicom.writing import save_dicom
 
         name = os.fsdecode(os.path.expanduser(os.fspath(folder)))
         return save_dicom(

@@ -22,6 +22,7 @@ from medimg_cli.storage.urls import is_located, is_store_name, is_url, localized
 if TYPE_CHECKING:
     from medimg_cli.backends import Backend
     from medimg_cli.formats.plugins import Registered
+    from medimg_cli.formats.reading import Reading
     from medimg_cli.header import Header
 
 __all__ = [
@@ -52,6 +53,8 @@ class Format(NamedTuple):
         The extra to install for it; "" where the core has all.
     planned : str
         Why files of this kind cannot be read yet; "" where they can.
+    holds_series : bool
+        Whether a file may hold several images; ``open`` of its codec then takes a `Reading`, too.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Format(NamedTuple):
     compressed: bool = False
     extra: str = ""
     planned: str = ""
+    holds_series: bool = False
 
 
 _HERE = "medimg_cli.formats."
@@ -104,7 +108,8 @@ FORMATS: tuple[Format, ...] = (
     Format("bmp", "BMP", (".bmp",), _HERE + "pictures", ((0, b"BM"),), writes=True, through="Pillow"),
     Format("jpeg2000", "JPEG 2000", (".jp2", ".j2k", ".jpx"), _HERE + "pictures",
            ((0, b"\0\0\0\x0cjP  \r\n\x87\n"), (0, b"\xff\x4f\xff\x51")), through="Pillow"),
-    Format("dicom", "DICOM", (".dcm", ".ima", ".dicom"), _HERE + "dicom", ((128, b"DICM"),), through="pydicom"),
+    Format("dicom", "DICOM", (".dcm", ".ima", ".dicom"), _HERE + "dicom.opening",
+           ((128, b"DICM"),), through="medimg, pydicom", holds_series=True),
     Format("zarr", "NIfTI-Zarr and OME", (".nii.zarr", ".ome.zarr", ".zarr"), _HERE + "zarr",
            writes=True, extra="zarr"),
 )  # fmt: skip
@@ -241,13 +246,15 @@ def _recognise(head: bytes, suffix: str) -> tuple[Format | None, bool]:
     if not by_suffix and _is_mgh(head):
         return find_format("mgh"), True
     if not by_suffix and head[:1] in b"\0\2\x08":  # DICOM without a preamble starts with group 2 or 8
-        from medimg_cli.formats.dicom_reading import is_dicom
+        from medimg_cli.formats.dicom.reading import is_dicom
 
         return (find_format("dicom"), True) if is_dicom(head) else (None, False)
     return (by_suffix[0], False) if by_suffix else (None, False)
 
 
-def open_backend(source: object, *, format: str | None = None, name: str | None = None) -> Backend:
+def open_backend(
+    source: object, *, format: str | None = None, name: str | None = None, reading: Reading | None = None
+) -> Backend:
     """Open an image: read its header, none of its voxels.
 
     Content decides what it is, the suffix breaks ties, and a mismatch becomes a warning in the header.
@@ -260,6 +267,8 @@ def open_backend(source: object, *, format: str | None = None, name: str | None 
         Name of a row of ``FORMATS`` that decides instead of the content.
     name : str, optional
         Name with a suffix, for bytes and file objects.
+    reading : Reading, optional
+        Which image of a source that holds several, and what to do where slices are missing.
 
     Raises
     ------
@@ -273,29 +282,29 @@ def open_backend(source: object, *, format: str | None = None, name: str | None 
     source = localized(source)
     if isinstance(source, str) and not is_url(source):
         if os.path.isdir(source):
-            return _open_folder(source)
+            return _open_folder(source, reading)
     elif is_url(source) or is_located(source):
-        return _open_remote(source, format, name)
+        return _open_remote(source, format, name, reading)
     raw = open_source(source, name=name)
     try:
-        return _open(raw, format, name or raw.name, source)
+        return _open(raw, format, name or raw.name, source, reading)
     except MedImgError as error:
         raise error.at(raw.name) from None
 
 
-def _open_folder(path: str) -> Backend:
+def _open_folder(path: str, reading: Reading | None) -> Backend:
     from medimg_cli.formats.folders import kind_of_folder, open_folder
 
     try:
         found = _registered(path, None, first=True)
         if found is None and USERS and kind_of_folder(path) is None:
             found = _registered(path, None, first=False)
-        return open_folder(path) if found is None else found
+        return open_folder(path, reading) if found is None else found
     except MedImgError as error:
         raise error.at(path) from None
 
 
-def _open_remote(source: Any, format: str | None, name: str | None) -> Backend:
+def _open_remote(source: Any, format: str | None, name: str | None, reading: Reading | None) -> Backend:
     """Open a URL: a file, or a store of chunks, which is a folder."""
     from medimg_cli.storage.remote import RemoteFolderError
 
@@ -307,7 +316,7 @@ def _open_remote(source: Any, format: str | None, name: str | None) -> Backend:
             raw = open_source(source)
         except RemoteFolderError:
             return _open_store(source)
-        return _open(raw, format, name or raw.name, source)
+        return _open(raw, format, name or raw.name, source, reading)
     except MedImgError as error:
         raise error.at(shown) from None
 
@@ -332,7 +341,7 @@ def _registered(source: Any, raw: ByteSource | None, *, first: bool) -> Backend 
     return users_backend(request, first=first)
 
 
-def _open(raw: ByteSource, format: str | None, name: str, origin: object) -> Backend:
+def _open(raw: ByteSource, format: str | None, name: str, origin: object, reading: Reading | None) -> Backend:
     if format is None and (found := _registered(origin, raw, first=True)) is not None:
         return found
     head = raw.head(HEAD)
@@ -360,7 +369,8 @@ def _open(raw: ByteSource, format: str | None, name: str, origin: object) -> Bac
         raise FormatError("the file is empty", path=raw.name)
     if row is None:
         raise FormatError("is no image format that medimg knows", path=raw.name, hint="see: medimg formats")
-    backend: Backend = codec_module(row).open(source, compression)
+    chosen = (reading,) if row.holds_series else ()
+    backend: Backend = codec_module(row).open(source, compression, *chosen)
     told = next((other for other in FORMATS if other.name == backend.header.format), row)  # codecs look closer
     if certain and suffix and suffix not in told.suffixes and not format:
         warnings.append(f"the content is {told.title}, the suffix {suffix} says otherwise")

@@ -16,6 +16,7 @@ from medimg_cli.storage.source import PathSource
 
 if TYPE_CHECKING:
     from medimg_cli.backends import Backend
+    from medimg_cli.formats.reading import Reading
 
 __all__ = ["FOLDERS", "FolderKind", "kind_of_folder", "open_folder"]
 
@@ -33,12 +34,15 @@ class FolderKind(NamedTuple):
         Imported when such a folder is met.
     extra : str
         The extra to install for it; "" where the core has all.
+    holds_series : bool
+        Whether it may hold several images; ``open_folder`` then takes a `Reading`, too.
     """
 
     name: str
     accepts: Callable[[str, Sequence[str]], bool]
     module: str
     extra: str = ""
+    holds_series: bool = False
 
 
 #: Files of a folder that are looked into before it is said to hold no series.
@@ -53,14 +57,14 @@ def _is_zarr(path: str, names: Sequence[str]) -> bool:
 def _is_dicom(path: str, names: Sequence[str]) -> bool:
     slices = (os.path.join(path, name) for name in names if not name.upper().startswith("DICOMDIR"))
     files = [file for file in slices if os.path.isfile(file)]
-    from medimg_cli.formats.dicom_reading import is_dicom
+    from medimg_cli.formats.dicom.reading import is_dicom
 
     return any(is_dicom(PathSource(file).head(132)) for file in files[:_LOOKED_AT])
 
 
 FOLDERS: tuple[FolderKind, ...] = (
     FolderKind("zarr", _is_zarr, "medimg_cli.formats.zarr", "zarr"),
-    FolderKind("dicom", _is_dicom, "medimg_cli.formats.dicom"),
+    FolderKind("dicom", _is_dicom, "medimg_cli.formats.dicom.opening", holds_series=True),
 )
 """All kinds of folders; to add one, write its module and give it a row."""
 
@@ -71,7 +75,7 @@ def kind_of_folder(path: str) -> FolderKind | None:
     return next((kind for kind in FOLDERS if kind.accepts(path, names)), None)
 
 
-def open_folder(path: str) -> Backend:
+def open_folder(path: str, reading: Reading | None = None) -> Backend:
     """Open a folder that is one image: read its headers, none of its voxels.
 
     Raises
@@ -90,5 +94,5 @@ def open_folder(path: str) -> Backend:
         extra = f"[{kind.extra}]" if kind.extra else ""
         needs = f"a {kind.name} folder needs {error.name or 'a library'}"
         raise MissingExtraError(needs, path=path, hint=f"pip install 'medimg-cli{extra}'") from None
-    backend: Backend = module.open_folder(path)
+    backend: Backend = module.open_folder(path, reading) if kind.holds_series else module.open_folder(path)
     return backend

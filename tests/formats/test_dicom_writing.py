@@ -12,7 +12,7 @@ from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import ArrayBackend
 from medimg_cli.errors import CastError, GeometryError, MedImgError, StorageError, UnsupportedError, UsageError
 from medimg_cli.formats import open_backend
-from medimg_cli.formats.dicom_writing import save_dicom
+from medimg_cli.formats.dicom.writing import save_dicom
 from medimg_cli.header import Header
 from medimg_cli.storage.stored import whole
 from tests.formats.dicom_files import same_world

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 from medimg_cli.backends import Backend, numpy_dtype
 from medimg_cli.dtypes import is_complex
 from medimg_cli.errors import CastError, GeometryError, StorageError, UnsupportedError, UsageError
-from medimg_cli.formats.dicom_reading import DESCRIBING, EXPLICIT, is_dicom
+from medimg_cli.formats.dicom.reading import EXPLICIT, is_dicom
+from medimg_cli.formats.dicom.tags import DESCRIBING
 from medimg_cli.formats.foreign import MOST_SHEAR, one_line
 from medimg_cli.header import Header
 from medimg_cli.storage.source import PathSource, system_error

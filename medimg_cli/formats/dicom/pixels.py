@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from medimg_cli.backends import Backend, FramesBackend, StoredBackend
 from medimg_cli.errors import FormatError, MedImgError, MissingExtraError, UnsupportedError
-from medimg_cli.formats.dicom_reading import NATIVE, UNDEFINED, DicomFile, Pixels
+from medimg_cli.formats.dicom.frames import Frame
+from medimg_cli.formats.dicom.reading import NATIVE, DicomFile, Pixels
+from medimg_cli.formats.dicom.walker import UNDEFINED
 from medimg_cli.formats.foreign import ForeignBackend, SourceFile, WholeBackend, foreign_errors, one_line
 from medimg_cli.header import Header
 from medimg_cli.storage.joined import JoinedSource
@@ -179,25 +181,25 @@ class SignedBackend(ForeignBackend):
         return array
 
 
-def voxels(volumes: Sequence[Sequence[DicomFile]], header: Header, scaled: bool) -> Backend:
-    """Return the voxels of files in place.
+def voxels(volumes: Sequence[Sequence[Frame]], header: Header, scaled: bool) -> Backend:
+    """Return the voxels of frames in place.
 
     Parameters
     ----------
-    volumes : sequence of sequence of DicomFile
+    volumes : sequence of sequence of Frame
         By time and K.
     header : Header
         Of the whole.
     scaled : bool
         Whether the values of the slices, not their stored numbers, are its numbers.
     """
-    files = [file for volume in volumes for file in volume]
+    files = [frame.file for volume in volumes for frame in volume]
     if not scaled and all(is_stored(file) and file.stored is file.source for file in files):
         return _joined(files, header)
     one = header.replace(shape=(files[0].pixels.samples, *header.shape[1:3], 1), axes=(), time_spacing=None)
     stacks: list[Backend] = []
     for volume in volumes:
-        slices = [_slice(file, one, scaled) for file in volume]
+        slices = [_slice(frame, one, scaled) for frame in volume]
         whole = one.replace(shape=(*one.shape[:3], len(slices)))
         stacks.append(slices[0] if len(files) == 1 else FramesBackend(slices, whole, axis=3, scaled=scaled))
     if len(volumes) == 1:
@@ -237,9 +239,10 @@ def _located(file: DicomFile, files: Sequence[DicomFile], said: str) -> str:
     return f"truncated: {file.name}: {rest}" if kind == "truncated" and colon else f"{file.name}: {said}"
 
 
-def _slice(file: DicomFile, header: Header, scaled: bool) -> Backend:
-    """Return the voxels of one file."""
-    slope, inter = file.scaling if scaled else (header.slope, header.inter)
+def _slice(frame: Frame, header: Header, scaled: bool) -> Backend:
+    """Return the voxels of one frame."""
+    file = frame.file
+    slope, inter = frame.scaling if scaled else (header.slope, header.inter)
     one = header.replace(dtype=file.pixels.dtype, slope=slope, inter=inter)
     problem = problem_of(file)
     if not is_stored(file):

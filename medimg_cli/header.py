@@ -148,7 +148,7 @@ class Header(_Fields):
     affine : AffineMatrix
         Voxel (i, j, k) -> world, RAS+ in mm.
     format, compression : str
-        Name of the format; "gzip", "bzip2", "zstd", "zlib" or None.
+        Name of the format; "gzip", "bzip2", "zstd", "xz", "zlib" or None.
     axes : tuple of (kind, size)
         Non-spatial axes in order, first fastest in C: "time", "channel", "vector", and last "rgb". Empty: one
         channel that no axis of the file stands for.

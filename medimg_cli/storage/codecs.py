@@ -57,6 +57,12 @@ def _bzip2() -> Any:
     return bz2.BZ2Decompressor()
 
 
+def _xz() -> Any:
+    import lzma
+
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+
+
 def _zstd() -> Any:
     return zstd_module().ZstdDecompressor()
 
@@ -79,6 +85,9 @@ def zstd_module() -> Any:
     return zstd
 
 
+#: Memory that a dictionary of xz may take; the largest preset of its tools needs 65 MiB.
+_XZ_MEMORY = 1 << 27
+#: An xz chunk of at least 6 bytes stands for at most 2 MiB (LZMA2).
 #: Deflate spends at least one bit on 129 bytes (RFC 1951: a match is at most 258 bytes long, two codes of one bit).
 #: A bzip2 block of 900 kB may stand for 255/5 times as much and takes at least 32 bytes. A zstd block of 4 bytes may
 #: stand for 128 KiB (RFC 8878, RLE_Block).
@@ -89,6 +98,7 @@ CODECS: dict[str, Codec] = {
         Codec("zlib", "", b"", 1032.0, False, True, lambda: _igzip("DECOMP_ZLIB", 15)),
         Codec("deflate", "", b"", 1032.0, False, True, lambda: _igzip("DECOMP_DEFLATE", -15)),
         Codec("bzip2", ".bz2", b"BZh", 1.5e6, True, True, _bzip2),
+        Codec("xz", ".xz", b"\xfd7zXZ\0", 3.5e5, True, True, _xz),
         Codec("zstd", ".zst", b"\x28\xb5\x2f\xfd", 45_000.0, True, True, _zstd),
         Codec("hex", "", b"", 0.5, False, False, lambda: _HexDecoder()),
         Codec("bits", "", b"", 8.0, False, False, lambda: _BitDecoder()),

@@ -48,7 +48,7 @@ def open_sink(write: Write, compression: str | None, level: int | None = None, t
     write : callable
         Receives compressed bytes in order, in the calling thread.
     compression : str or None
-        "gzip", "zlib", "bzip2", "zstd" or None.
+        "gzip", "zlib", "bzip2", "xz", "zstd" or None.
     level : int, optional
         0 to 9 (zstd: 1 to 22); a fast default where None.
     threads : int, optional
@@ -71,6 +71,10 @@ def open_sink(write: Write, compression: str | None, level: int | None = None, t
         import bz2
 
         return _ObjectSink(write, bz2.BZ2Compressor(level or 9))
+    if compression == "xz":
+        import lzma
+
+        return _ObjectSink(write, lzma.LZMACompressor(lzma.FORMAT_XZ, preset=6 if level is None else level))
     zstd = zstd_module()
     parameter = zstd.CompressionParameter
     options = {parameter.compression_level: level or 3, parameter.checksum_flag: 1}

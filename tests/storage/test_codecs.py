@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import lzma
 import random
 import sys
 import zlib
@@ -37,6 +38,8 @@ def encode(codec: str, data: bytes, level: int = 9) -> bytes:
         return zlib.compress(data, level)[2:-4]
     if codec == "bzip2":
         return bz2.compress(data, level)
+    if codec == "xz":
+        return lzma.compress(data, preset=level)
     packed: bytes = zstd().compress(data, level)
     return packed
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from medimg_cli.formats import read_header
+    from medimg_cli.formats.dicom.catalogue import list_series
     from medimg_cli.grid import Grid
     from medimg_cli.header import Header
     from medimg_cli.image import Image, LabelMap, ScalarImage
@@ -71,6 +72,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "check_spatial",
+    "list_series",
     "read_array",
     "read_header",
     "register_backend",
@@ -84,6 +86,7 @@ _ROOMS = {
     "arrays": ("read_array", "save_array"),
     "errors": tuple(name for name in __all__ if name.endswith(("Error", "Warning"))),
     "formats": ("read_header",),
+    "formats.dicom.catalogue": ("list_series",),
     "grid": ("Grid",),
     "header": ("Header",),
     "image": ("Image", "LabelMap", "ScalarImage"),

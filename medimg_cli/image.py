@@ -49,7 +49,8 @@ class Image(Shown):
         Reads the path: ``reader(path, **reader_kwargs)`` returns (array, affine or None). An object with
         ``create_backend(request)`` returns a lazy backend for ``request.path``.
     reader_kwargs : mapping, optional
-        For the reader.
+        For the reader. Without one, for DICOM: ``series`` (a UID, a number, a pattern of the description, or "@N"),
+        ``gaps`` ("refuse", "ignore", "resample"), ``tolerance`` in mm and ``untilt``.
     channels_last : bool
         Whether an array is (I, J, K, C).
     suffix : str, optional
@@ -99,8 +100,6 @@ class Image(Shown):
         bounding_boxes: Any = None,
         **metadata: Any,
     ) -> None:
-        if reader_kwargs and reader is None:
-            raise TypeError("reader_kwargs are given without a reader")
         source, path = _one_source(source, more, metadata)
         options = Options(
             reader=reader, reader_kwargs=dict(reader_kwargs or {}), channels_last=channels_last, suffix=suffix
@@ -318,6 +317,10 @@ class Image(Shown):
         *,
         modality: str = "MR",
         metadata: Mapping[str, Any] | None = None,
+        template: str | os.PathLike[str] | None = None,
+        pattern: str = "{number:05d}.dcm",
+        series_number: int | None = None,
+        description: str | None = None,
         rescale: bool = False,
         force: bool = False,
     ) -> list[str]:
@@ -330,9 +333,17 @@ class Image(Shown):
         ----------
         folder : path-like
         modality : str
-            "MR", "CT", or "OT" (Secondary Capture).
+            "MR", "CT", "PT" or "OT" (Secondary Capture).
         metadata : mapping, optional
             Values of further attributes by DICOM keyword, such as ``{"PatientID": "42"}``.
+        template : path-like, optional
+            DICOM folder or file whose patient, study, equipment and acquisition the series takes over.
+        pattern : str
+            Name of each file, with one field for its number, such as ``IM{:04d}.dcm``.
+        series_number : int, optional
+            Left out: that of the template + 1000, or none.
+        description : str, optional
+            SeriesDescription; left out: that of the image.
         rescale : bool
             Whether values that 16 bits cannot hold may be rounded to a slope.
         force : bool
@@ -355,9 +366,11 @@ class Image(Shown):
         from medimg_cli.formats.dicom.writing import save_dicom
 
         name = os.fsdecode(os.path.expanduser(os.fspath(folder)))
+        inherited = None if template is None else os.fsdecode(os.path.expanduser(os.fspath(template)))
         return save_dicom(
-            settled(self._backend), name, modality=modality, metadata=metadata, rescale=rescale, force=force
-        )
+            settled(self._backend), name, modality=modality, metadata=metadata, template=inherited, pattern=pattern,
+            series_number=series_number, description=description, rescale=rescale, force=force,
+        )  # fmt: skip
 
     def as_sitk(self) -> Any:
         """Return the image as a SimpleITK image (LPS+, as ITK counts)."""
@@ -428,6 +441,48 @@ class LabelMap(Image):
     def labels(self, labels: Any) -> None:
         table = labels if isinstance(labels, LabelTable) else LabelTable(labels)
         self._replace_header(self.header.replace(labels=table if len(table) else None))
+
+    def save_dicom(  # type: ignore[override]
+        self,
+        path: str | os.PathLike[str],
+        *,
+        template: str | os.PathLike[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        force: bool = False,
+    ) -> list[str]:
+        """Write the label map as one DICOM Segmentation, with the names and colours of its labels.
+
+        Parameters
+        ----------
+        path : path-like
+            A file, usually ``.dcm``. ``Image(labels).save_dicom(folder)`` writes a series of numbers instead.
+        template : path-like, optional
+            DICOM folder or file of the image that it belongs to, on the same grid: patient, study and frame of
+            reference are taken over, and its files are referred to.
+        metadata : mapping, optional
+            Values of further attributes by DICOM keyword.
+        force : bool
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        list of str
+            The one file.
+
+        Raises
+        ------
+        GeometryError
+            If the template lies on another grid; the line says how far away.
+        UsageError
+            If a keyword or value is none of DICOM's.
+        """
+        from medimg_cli.formats.dicom.segmenting import save_segmentation
+
+        name, inherited = (
+            None if each is None else os.fsdecode(os.path.expanduser(os.fspath(each))) for each in (path, template)
+        )
+        made = save_segmentation(settled(self._backend), str(name), template=inherited, metadata=metadata, force=force)
+        return [made]
 
     def cast(self, dtype: Any, *, round: bool = False, clip: bool = False, rescale: Any = None) -> Self:
         """Return the label map stored in another dtype; only where every label fits.

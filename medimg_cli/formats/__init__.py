@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medimg_cli.errors import FormatError, MedImgError, MissingExtraError, UnsupportedError, UsageError
+from medimg_cli.formats.reading import refuse_choice
 from medimg_cli.storage.codecs import CODECS, codec_of_magic
 from medimg_cli.storage.encoded import EncodedSource
 from medimg_cli.storage.source import HEAD, ByteSource, open_source
@@ -55,6 +56,8 @@ class Format(NamedTuple):
         Why files of this kind cannot be read yet; "" where they can.
     holds_series : bool
         Whether a file may hold several images; ``open`` of its codec then takes a `Reading`, too.
+    written_as : str
+        What is written instead of files by ``encode``: "DIR/", a folder; "" where nothing is.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Format(NamedTuple):
     extra: str = ""
     planned: str = ""
     holds_series: bool = False
+    written_as: str = ""
 
 
 _HERE = "medimg_cli.formats."
@@ -109,7 +113,9 @@ FORMATS: tuple[Format, ...] = (
     Format("jpeg2000", "JPEG 2000", (".jp2", ".j2k", ".jpx"), _HERE + "pictures",
            ((0, b"\0\0\0\x0cjP  \r\n\x87\n"), (0, b"\xff\x4f\xff\x51")), through="Pillow"),
     Format("dicom", "DICOM", (".dcm", ".ima", ".dicom"), _HERE + "dicom.opening",
-           ((128, b"DICM"),), through="medimg, pydicom", holds_series=True),
+           ((128, b"DICM"),), through="pydicom", holds_series=True, written_as="DIR/"),
+    Format("archive", "DICOM archive", (".zip", ".tar", ".tgz", ".tbz2", ".txz"), _HERE + "dicom.archives",
+           ((0, b"PK\x03\x04"), (257, b"ustar")), holds_series=True),
     Format("zarr", "NIfTI-Zarr and OME", (".nii.zarr", ".ome.zarr", ".zarr"), _HERE + "zarr",
            writes=True, extra="zarr"),
 )  # fmt: skip
@@ -354,7 +360,7 @@ def _open(raw: ByteSource, format: str | None, name: str, origin: object, readin
         head = source.head(HEAD)
         if codec_of_magic(head):
             raise FormatError("is compressed twice", path=raw.name, hint="decompress it once")
-        if compression != promised and suffix not in ("", ".mgz"):
+        if compression != promised and suffix not in ("", ".mgz", ".tgz", ".tbz2", ".txz"):
             warnings.append(f"the content is {compression}-compressed, the name says otherwise")
     elif promised is not None:
         warnings.append(f"the name says {promised}, the content is not compressed")
@@ -369,10 +375,13 @@ def _open(raw: ByteSource, format: str | None, name: str, origin: object, readin
         raise FormatError("the file is empty", path=raw.name)
     if row is None:
         raise FormatError("is no image format that medimg knows", path=raw.name, hint="see: medimg formats")
+    if not row.holds_series:
+        refuse_choice(reading)
     chosen = (reading,) if row.holds_series else ()
     backend: Backend = codec_module(row).open(source, compression, *chosen)
     told = next((other for other in FORMATS if other.name == backend.header.format), row)  # codecs look closer
-    if certain and suffix and suffix not in told.suffixes and not format:
+    endings = (*told.suffixes, *(row.suffixes if row.holds_series else ()))
+    if certain and suffix and suffix not in endings and not format:
         warnings.append(f"the content is {told.title}, the suffix {suffix} says otherwise")
     return _finished(backend, row, raw, compression, warnings)
 
@@ -383,7 +392,7 @@ def _finished(backend: Any, row: Format, raw: ByteSource, compression: str | Non
     notes = [*warnings]
     shortage = getattr(backend, "shortage", None)
     problem = shortage() if shortage is not None else None
-    if problem:
+    if problem and problem not in header.warnings:
         notes.append(problem)
     elif hasattr(backend, "stored") and isinstance(backend.stored.source, EncodedSource):
         notes.extend(_trailer_doubt(backend.stored.source, backend.ends_at or backend.stored.span()[1]))

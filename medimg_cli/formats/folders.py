@@ -11,14 +11,15 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
-from medimg_cli.errors import MissingExtraError, UnsupportedError
+from medimg_cli.errors import MedImgError, MissingExtraError, UnsupportedError
+from medimg_cli.formats.reading import refuse_choice
 from medimg_cli.storage.source import PathSource
 
 if TYPE_CHECKING:
     from medimg_cli.backends import Backend
     from medimg_cli.formats.reading import Reading
 
-__all__ = ["FOLDERS", "FolderKind", "kind_of_folder", "open_folder"]
+__all__ = ["FOLDERS", "FolderKind", "holds_dicom", "kind_of_folder", "open_folder"]
 
 
 class FolderKind(NamedTuple):
@@ -45,8 +46,8 @@ class FolderKind(NamedTuple):
     holds_series: bool = False
 
 
-#: Files of a folder that are looked into before it is said to hold no series.
-_LOOKED_AT = 20
+#: Files of a folder, and of a tree of them, that are looked into before it is said to hold no series.
+_LOOKED_AT, _MOST_LOOKED_AT = 20, 400
 
 
 def _is_zarr(path: str, names: Sequence[str]) -> bool:
@@ -55,11 +56,40 @@ def _is_zarr(path: str, names: Sequence[str]) -> bool:
 
 
 def _is_dicom(path: str, names: Sequence[str]) -> bool:
-    slices = (os.path.join(path, name) for name in names if not name.upper().startswith("DICOMDIR"))
-    files = [file for file in slices if os.path.isfile(file)]
+    """Tell whether there is a DICOM file in a folder, or in one below it; a tree of something else is soon left."""
+
+    left = _MOST_LOOKED_AT
+    for place, folders, files in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        left -= len(files[:_LOOKED_AT])
+        if holds_dicom(place, files):
+            return True
+        if left < 0:
+            return False
+    return False
+
+
+def holds_dicom(folder: str, names: Sequence[str]) -> bool:
+    """Tell whether one of the first files of a folder is DICOM.
+
+    Parameters
+    ----------
+    folder : str
+    names : sequence of str
+        Its files.
+    """
     from medimg_cli.formats.dicom.reading import is_dicom
 
-    return any(is_dicom(PathSource(file).head(132)) for file in files[:_LOOKED_AT])
+    files = (os.path.join(folder, name) for name in sorted(names)[:_LOOKED_AT] if name.upper() != "DICOMDIR")
+    return any(is_dicom(_head(file)) for file in files if os.path.isfile(file))
+
+
+def _head(path: str) -> bytes:
+    """Return the first bytes of a file; none of one that cannot be read."""
+    try:
+        return PathSource(path).head(132)
+    except MedImgError:
+        return b""
 
 
 FOLDERS: tuple[FolderKind, ...] = (
@@ -94,5 +124,7 @@ def open_folder(path: str, reading: Reading | None = None) -> Backend:
         extra = f"[{kind.extra}]" if kind.extra else ""
         needs = f"a {kind.name} folder needs {error.name or 'a library'}"
         raise MissingExtraError(needs, path=path, hint=f"pip install 'medimg-cli{extra}'") from None
+    if not kind.holds_series:
+        refuse_choice(reading)
     backend: Backend = module.open_folder(path, reading) if kind.holds_series else module.open_folder(path)
     return backend

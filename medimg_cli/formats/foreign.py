@@ -17,6 +17,7 @@ from medimg_cli.backends import (
     Buffer,
     blocks_by_region,
     check_region,
+    decode,
     numpy_dtype,
     scale,
 )
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 __all__ = [
+    "DerivedBackend",
     "ForeignBackend",
     "ScaledBackend",
     "SourceFile",
@@ -229,7 +231,31 @@ class WholeBackend(ForeignBackend):
         yield from ArrayBackend(self._whole(), self.header).blocks(layout, raw=raw, max_bytes=max_bytes)
 
 
-class ScaledBackend(ForeignBackend):
+class DerivedBackend(ForeignBackend):
+    """Base of backends whose voxels are made of those of another one; subclasses say how in :meth:`fetch`.
+
+    Parameters
+    ----------
+    base : Backend
+    header : Header
+        Of what is made.
+    """
+
+    def __init__(self, base: Backend, header: Header) -> None:
+        super().__init__(header)
+        self.base = base
+
+    def shortage(self) -> str | None:
+        """Say why the voxels cannot all be there; reads nothing."""
+        problem: str | None = getattr(self.base, "shortage", lambda: None)()
+        return problem
+
+    def decode(self) -> None:
+        """Decode compressed sources once, for all reads that follow."""
+        decode(self.base)
+
+
+class ScaledBackend(DerivedBackend):
     """The values of an image, float64, as stored numbers of another one: for formats that scale slice by slice.
 
     Parameters
@@ -243,13 +269,8 @@ class ScaledBackend(ForeignBackend):
     """
 
     def __init__(self, base: Backend, slope: float, inter: float, header: Header) -> None:
-        super().__init__(header)
-        self.base, self.slope, self.inter = base, slope, inter
-
-    def shortage(self) -> str | None:
-        """Say why the voxels cannot all be there; reads nothing."""
-        problem: str | None = getattr(self.base, "shortage", lambda: None)()
-        return problem
+        super().__init__(base, header)
+        self.slope, self.inter = slope, inter
 
     def fetch(self, region: Region) -> np.ndarray[Any, Any]:
         values = self.base.read(region, raw=True).astype(self.header.dtype)
@@ -343,7 +364,9 @@ def refuse_shear(affine: AffineMatrix, title: str) -> None:
         raise GeometryError(f"{title} cannot hold voxel axes that lie in one plane")
     if affine.shear_deg > MOST_SHEAR:
         angle = f"{affine.shear_deg:.3g}"
-        raise GeometryError(f"{title} cannot hold sheared axes ({angle} degrees)", hint="resample, or use NIfTI")
+        raise GeometryError(
+            f"{title} cannot hold sheared axes ({angle} degrees)", hint="resample (DICOM: --untilt), or use NIfTI"
+        )
 
 
 def single_line(text: str, most: int) -> str:

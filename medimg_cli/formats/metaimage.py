@@ -443,7 +443,7 @@ def fit(header: Header, name: str) -> Header:
         raise GeometryError(
             f"MetaImage holds no shear: the voxel axes are {header.affine.shear_deg:.3g} degrees from right angles",
             path=name,
-            hint="write NIfTI or NRRD, or resample",
+            hint="write NIfTI or NRRD, or resample (DICOM: --untilt)",
         )
     return neutral(parse(b"\n".join(build(header)) + b"\n", b"", name))[0]
 

@@ -24,7 +24,7 @@ from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import Backend, StoredBackend
 from medimg_cli.dtypes import integer_range, is_integer
 from medimg_cli.errors import FormatError, GeometryError, UnsupportedError
-from medimg_cli.formats.foreign import ForeignBackend, check_shape
+from medimg_cli.formats.foreign import DerivedBackend, check_shape
 from medimg_cli.formats.netcdf import read_netcdf
 from medimg_cli.header import Header
 from medimg_cli.storage.source import ByteSource
@@ -317,7 +317,7 @@ def _spread(limit: _Limits, volume: _Volume, order: Sequence[int], name: str) ->
     return array.reshape(-1, *array.shape[-3:])
 
 
-class MincBackend(ForeignBackend):
+class MincBackend(DerivedBackend):
     """Stored numbers kept within their valid range, and scaled slice by slice where slopes are given.
 
     Parameters
@@ -340,13 +340,8 @@ class MincBackend(ForeignBackend):
         slopes: np.ndarray[Any, Any] | None,
         inters: np.ndarray[Any, Any] | None,
     ) -> None:
-        super().__init__(header)
-        self.base, self.valid, self.slopes, self.inters = base, valid, slopes, inters
-
-    def shortage(self) -> str | None:
-        """Say why the voxels cannot all be there; reads nothing."""
-        problem: str | None = getattr(self.base, "shortage", lambda: None)()
-        return problem
+        super().__init__(base, header)
+        self.valid, self.slopes, self.inters = valid, slopes, inters
 
     def fetch(self, region: Region) -> np.ndarray[Any, Any]:
         part = self.base.read(region, raw=True)

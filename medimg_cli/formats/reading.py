@@ -7,7 +7,7 @@ from typing import Literal
 
 from medimg_cli.errors import UsageError
 
-__all__ = ["Reading"]
+__all__ = ["Reading", "refuse_choice"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,3 +48,15 @@ class Reading:
             raise UsageError(f"--tolerance {self.tolerance:g}", hint="give millimetres, such as 0.1")
         if self.series is not None and not self.series.strip():
             raise UsageError("--series is empty", hint="give a UID, a number, a pattern or @N; see: medimg dicom DIR")
+
+
+def refuse_choice(reading: Reading | None) -> None:
+    """Refuse a choice among the series of a source that is one image.
+
+    Raises
+    ------
+    UsageError
+        If there is one.
+    """
+    if reading is not None and reading.series is not None:
+        raise UsageError("has no series to choose from", hint="it is no DICOM: leave out --series")

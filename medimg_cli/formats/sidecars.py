@@ -3,6 +3,9 @@
 Gradients are read into the header and written from it, so they need no mapping here. A JSON sidecar names
 voxel axes by letters (BIDS 1.9, "i", "j-" ...) and times slices by their index: both are moved as the axes
 were.
+
+Images from DICOM have no JSON sidecar of their own: one is made of what their headers say, beside NIfTI and Analyze,
+which hold nothing of it. Its refusals and its axes are those of one that is copied.
 """
 
 from __future__ import annotations
@@ -292,7 +295,8 @@ def copy_sidecar(
     header : Header
         Of the image written; its history goes on where that of ``source`` ends.
     before : Header, optional
-        Of the image read; must be given where it has been overwritten meanwhile, else it is read again.
+        Of the image read; must be given where it has been overwritten meanwhile, and where the sidecar is to be made
+        of it (DICOM), else it is read again.
     force : bool
         Whether an existing file may be replaced.
 
@@ -306,7 +310,8 @@ def copy_sidecar(
     StorageError
         If the target's sidecar exists and ``force`` is False, or writing fails.
     """
-    if not os.path.isfile(sidecar_paths(source)["json"]):
+    own = os.path.isfile(sidecar_paths(source)["json"])
+    if not own and _made(before, target) is None:
         return None
     before = open_backend(source).header if before is None else before
     steps = header.history[len(before.history) :]
@@ -318,11 +323,42 @@ def copy_sidecar(
         total = AffineMatrix()
     else:
         total = before.affine.inverse() @ header.affine
-    return write_json(source, target, moved_axes(total, before.shape[1:], header.shape[1:]), force=force)
+    moved = moved_axes(total, before.shape[1:], header.shape[1:])
+    made = None if own else _made(before, target)
+    return write_json(source, target, moved, force=force) if made is None else _write_made(made, target, moved, force)
 
 
-def refuse_sidecar(source: str, target: str, *, force: bool) -> None:
+def _made(header: Header | None, target: str) -> dict[str, Any] | None:
+    """Return the sidecar that a reader made of the header of its files (DICOM); None where none goes beside a target.
+
+    Formats that hold key-values of their own get none.
+    """
+    if header is None or header.native is None or split_suffix(target)[1] not in _BESIDE:
+        return None
+    return getattr(header.native.data, "sidecar", None) or None
+
+
+def _write_made(facts: dict[str, Any], target: str, moved: Moved, force: bool) -> str:
+    import json
+
+    path = sidecar_paths(target)["json"]
+    text = json.dumps(turned(facts, moved), indent="\t", ensure_ascii=False)
+    with AtomicGroup(force=force) as group:
+        group.create(path).write(text.encode() + b"\n")
+    return path
+
+
+def refuse_sidecar(source: str, target: str, *, force: bool, before: Header | None = None) -> None:
     """Refuse, before an image is written, a sidecar that could not be written after it.
+
+    Parameters
+    ----------
+    source, target : str
+        The two images.
+    force : bool
+        Whether an existing file may be replaced.
+    before : Header, optional
+        Of the image read, which can have a sidecar without a file of it.
 
     Raises
     ------
@@ -330,7 +366,9 @@ def refuse_sidecar(source: str, target: str, *, force: bool) -> None:
         If there is one to copy, its target exists, and ``force`` is False.
     """
     old, new = sidecar_paths(source)["json"], sidecar_paths(target)["json"]
-    if not force and os.path.isfile(old) and os.path.lexists(new) and os.path.realpath(old) != os.path.realpath(new):
+    if force or not os.path.lexists(new) or os.path.realpath(old) == os.path.realpath(new):
+        return
+    if os.path.isfile(old) or _made(before, target) is not None:
         raise StorageError("the sidecar exists", path=new, hint="use --force to replace it")
 
 

@@ -30,7 +30,7 @@ from medimg_cli.storage.source import ByteSource
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["ItkBackend", "open_itk"]
+__all__ = ["ItkBackend", "open_itk", "quietly"]
 
 #: Held while stderr is turned away: two threads that did so at once would not turn it back.
 _TURNED_AWAY = threading.Lock()
@@ -117,7 +117,7 @@ def _reading(source: ByteSource, reader: str, title: str, suffix: str) -> Iterat
     with foreign_errors(source.name, title):
         import SimpleITK as sitk
 
-        with _path_of(source, suffix) as path, _messages(sitk) as messages:
+        with _path_of(source, suffix) as path, quietly(sitk) as messages:
             file = sitk.ImageFileReader()
             file.SetImageIO(reader)
             file.SetFileName(path)
@@ -145,7 +145,7 @@ def _path_of(source: ByteSource, suffix: str) -> Iterator[str]:
 
 
 @contextmanager
-def _messages(sitk: Any) -> Iterator[list[str]]:
+def quietly(sitk: Any) -> Iterator[list[str]]:
     """Catch what ITK and the libraries below it write to stderr: they tell damage in no other way.
 
     Yields

@@ -18,10 +18,11 @@ from medimg_cli.storage.source import PathSource
 
 if TYPE_CHECKING:
     from medimg_cli.backends import Backend
+    from medimg_cli.formats.dicom.targets import DicomSaving
     from medimg_cli.labels import LabelTable
     from medimg_cli.storage.stored import Layout
 
-__all__ = ["Encoded", "keeps_slope", "losses", "save_backend", "what_comes_back"]
+__all__ = ["Encoded", "is_dicom_target", "keeps_slope", "losses", "save_backend", "what_comes_back"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +72,42 @@ def losses(header: Header, path: str) -> tuple[Difference, ...]:
 
 def what_comes_back(header: Header, path: str) -> Header:
     """Return what would be read from a file of that name, and from the label table beside it; nothing is written."""
+    if is_dicom_target(path):
+        return _fit_dicom(header, path)
     fitted: Header = codec_module(format_for_output(path)).fit(header, path)
     return _with_table(fitted, table_beside(header, fitted, path))
+
+
+def is_dicom_target(path: str) -> bool:
+    """Tell whether a name asks for DICOM: a folder, said by a slash, or a file."""
+    from medimg_cli.formats.dicom.targets import is_target
+
+    return is_target(path)
+
+
+def _fit_dicom(header: Header, path: str, saving: DicomSaving | None = None) -> Header:
+    from medimg_cli.formats.dicom.targets import DicomSaving, fit
+
+    return fit(header, path, saving or DicomSaving())
+
+
+def _save_dicom(
+    backend: Backend, path: str, saving: DicomSaving | None, force: bool, strict: bool, carried: Header | None
+) -> tuple[Difference, ...]:
+    """Write DICOM; a loss is told, or refused before anything appears."""
+    from medimg_cli.formats.dicom.targets import DicomSaving, save
+
+    lost = _lost(backend.header, _fit_dicom(backend.header, path, saving), carried)
+    _refuse_losses(lost, "DICOM", path, strict)
+    save(backend, path, saving or DicomSaving(), force=force)
+    return lost
+
+
+def _refuse_losses(lost: tuple[Difference, ...], title: str, path: str, strict: bool) -> None:
+    if strict and lost:
+        raise LossError(
+            f"{title} cannot hold: " + "; ".join(map(str, lost)), path=path, hint="leave out --strict to accept"
+        )
 
 
 def _with_table(fitted: Header, table: LabelTable | None) -> Header:
@@ -101,6 +136,8 @@ def _lost(header: Header, fitted: Header, carried: Header | None = None) -> tupl
 
 def keeps_slope(header: Header, path: str) -> bool:
     """Tell whether a file of that name can hold an image like this with a slope."""
+    if is_dicom_target(path):
+        return True
     scaled = header.replace(slope=0.5, inter=1.0)
     fitted: Header = codec_module(format_for_output(path)).fit(scaled, path)
     return fitted.scaled
@@ -122,6 +159,7 @@ def save_backend(
     threads: int | None = None,
     carried: Header | None = None,
     alone: bool = False,
+    dicom: DicomSaving | None = None,
 ) -> tuple[Difference, ...]:
     """Write an image to a file and read its header back.
 
@@ -145,6 +183,8 @@ def save_backend(
         Of the image before the operations of this call: the history that they recorded may be left behind.
     alone : bool
         Whether the file goes where nothing lies beside it, so that a label table would be left behind.
+    dicom : DicomSaving, optional
+        How it becomes DICOM, where the name ends in a slash or in ``.dcm``.
 
     Returns
     -------
@@ -158,16 +198,15 @@ def save_backend(
     StorageError
         If the target exists, the disk is full, or the file does not say what was written.
     """
+    if is_dicom_target(path):
+        return _save_dicom(backend, path, dicom, force, strict, carried)
     row = format_for_output(path)
     module = codec_module(row)
     fitted = module.fit(backend.header, path)
     table = None if alone else table_beside(backend.header, fitted, path)
     expected = _with_table(fitted, table)
     lost = _lost(backend.header, expected, carried)
-    if strict and lost:
-        raise LossError(
-            f"{row.title} cannot hold: " + "; ".join(map(str, lost)), path=path, hint="leave out --strict to accept"
-        )
+    _refuse_losses(lost, row.title, path, strict)
     with AtomicGroup(force=force) as group:
         there = {} if table is None else write_table(group, table, path)
         if fitted.gradients is not None:

@@ -49,21 +49,27 @@ def _read(source: ByteSource, offset: int, count: int) -> bytes:
         return bytes(view[: cursor.readinto(offset, memoryview(view))])
 
 
-def list_members(source: ByteSource) -> tuple[Member, ...]:
+def list_members(source: ByteSource, *, most: int = _MOST_MEMBERS) -> tuple[Member, ...]:
     """Read the directory of an archive.
+
+    Parameters
+    ----------
+    source : ByteSource
+    most : int
+        Members that it may have.
 
     Raises
     ------
     FormatError
         If there is no directory, or it makes no sense.
     UnsupportedError
-        If it lists more than 4096 members.
+        If it lists more members.
     """
     if source.size is None:
         raise UnsupportedError("an archive inside a compressed file is not supported", path=source.name)
     count, size, offset = _directory(source, source.size)
-    if count > _MOST_MEMBERS or size > _MOST_DIRECTORY:
-        raise UnsupportedError(f"the archive has {count} members, at most {_MOST_MEMBERS} are read", path=source.name)
+    if count > most or size > max(_MOST_DIRECTORY, most << 8):
+        raise UnsupportedError(f"the archive has {count} members, at most {most} are read", path=source.name)
     if offset + size > source.size:
         raise FormatError("the archive's directory lies outside the file", path=source.name)
     data, at, members = _read(source, offset, size), 0, []

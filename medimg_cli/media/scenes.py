@@ -57,6 +57,8 @@ def open_scene(backend: Backend, look: Look, name: str = "the image", *, overlay
     MedImgError
         If voxels that it takes to decide cannot be read, or the overlay does not lie on the image.
     """
+    coloured = getattr(backend, "coloured", None)  # numbers that are places in a table of colours
+    backend = coloured() if coloured is not None and look.kind == "auto" else backend
     header, name = backend.header, public_name(name)
     remarks: list[str] = []
     decode(backend)  # it is read in several parts

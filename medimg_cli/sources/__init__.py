@@ -23,6 +23,8 @@ from medimg_cli.storage.urls import is_located, is_url, localized, public_name, 
 if TYPE_CHECKING:
     import numpy as np
 
+    from medimg_cli.formats.reading import Reading
+
     Array = np.ndarray[Any, Any]
 
 __all__ = ["SOURCES", "Options", "Source", "open_any", "paths_of"]
@@ -46,6 +48,9 @@ class Source(NamedTuple):
     opens: Callable[[Any, Options], Backend]
 
 
+_SERIES = "medimg_cli.formats.dicom.series"
+"""Where `list_series` has its records from."""
+
 Where = Path | str
 """Where a source lies: a path, or the text of a URL."""
 
@@ -68,6 +73,8 @@ def open_any(source: Any, options: Options) -> tuple[Backend, Where | list[Where
     """
     for row in SOURCES:
         if row.accepts(source):
+            if options.reader_kwargs and options.reader is None and row.opens not in (_from_path, _from_paths):
+                raise TypeError(f"reader_kwargs are given without a reader, for {row.name}")
             return row.opens(source, options), paths_of(source)
     raise TypeError(f"an image cannot be made from {type(source).__name__}; see the table of sources of Image")
 
@@ -131,7 +138,38 @@ def _from_path(source: Any, options: Options) -> Backend:
     path = _path(source)
     if options.reader is not None:
         return backend_of_reader(path, options)
-    return open_backend(source if is_located(source) else path)
+    reading = _reading(options)
+    backend = open_backend(source if is_located(source) else path, reading=reading)
+    if reading is None or not reading.untilt:
+        return backend
+    from medimg_cli.operations.straightening import straightened
+
+    return straightened(backend)
+
+
+def _reading(options: Options) -> Reading | None:
+    """Return how DICOM is to be read, where somebody says so.
+
+    Raises
+    ------
+    TypeError
+        If it is told what it does not know.
+    """
+    if not options.reader_kwargs:
+        return None
+    from medimg_cli.formats.reading import Reading
+
+    unknown = sorted(set(options.reader_kwargs) - {"series", "gaps", "tolerance", "untilt"})
+    if unknown:
+        raise TypeError(f"reader_kwargs without a reader are series, gaps, tolerance, untilt (DICOM), not {unknown[0]}")
+    chosen = options.reader_kwargs.get("series")
+    return Reading(**{**options.reader_kwargs, "series": None if chosen is None else str(chosen)})
+
+
+def _from_series(source: Any, options: Options) -> Backend:
+    from medimg_cli.formats.dicom.opening import image_of
+
+    return image_of(source)
 
 
 def _from_paths(source: Sequence[Any], options: Options) -> Backend:
@@ -193,6 +231,7 @@ def _from_xarray(source: Any, options: Options) -> Backend:
 SOURCES: tuple[Source, ...] = (
     Source("nothing", lambda source: source is None, _from_nothing),
     Source("path", _is_path, _from_path),
+    Source("DICOM series", lambda source: type(source).__module__ == _SERIES, _from_series),
     Source("Zarr store", _comes_from("zarr"), _from_zarr),
     Source("array of xarray", _comes_from("xarray"), _from_xarray),
     Source("MONAI tensor", _comes_from("monai"), lambda source, options: from_monai(source)),

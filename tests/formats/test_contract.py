@@ -14,8 +14,10 @@ import resource
 import shutil
 import subprocess
 import sys
+import tarfile
 import threading
 import tracemalloc
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -148,9 +150,23 @@ def _dicom(folder: Path) -> Iterator[Path]:
         yield own / name
 
 
+def _archives(folder: Path) -> Iterator[Path]:
+    for n, path in enumerate(_dicom(folder)):
+        packed = path.parent / ("x.zip" if n % 2 else "x.tar")
+        if n % 2:
+            with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED if n > 2 else zipfile.ZIP_STORED) as archive:
+                archive.write(path, path.name)
+        else:
+            with tarfile.open(packed, "w") as tar:
+                tar.add(path, path.name)
+        path.unlink()
+        yield packed
+
+
 SHIPPED: dict[str, Callable[[Path], Iterator[Path]]] = {
     "analyze": _analyze,
     "dicom": _dicom,
+    "archive": _archives,
     "jpeg2000": _jpeg2000,
     "minc1": _nibabel_files(("tiny.mnc",), ("minc1_1_scale.mnc",), ("minc1_4d.mnc",), ("minc1-no-att.mnc",)),
     "minc2": _nibabel_files(("minc2_1_scale.mnc",), ("minc2_4d.mnc",), ("minc2-no-att.mnc",)),

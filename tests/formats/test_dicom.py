@@ -17,11 +17,11 @@ from medimg_cli.errors import (
     FormatError,
     GeometryError,
     MedImgError,
-    MissingExtraError,
     TruncatedError,
     UnsupportedError,
 )
 from medimg_cli.formats import open_backend
+from medimg_cli.formats.reading import Reading
 from medimg_cli.storage.stored import Layout, whole
 from tests.formats.dicom_files import (
     BIG,
@@ -38,7 +38,7 @@ from tests.formats.dicom_files import (
     write_series,
     write_times,
 )
-from tests.helpers import AFFINES, affine, read, unlike, voxels
+from tests.helpers import AFFINES, affine, laid_out, layouts, read, unlike, voxels
 
 pytest.importorskip("pydicom")
 
@@ -138,6 +138,41 @@ def test_rounded_positions_are_even(tmp_path: Path) -> None:
     assert open_backend(tmp_path).header.spacing[2] == pytest.approx(3.0)
 
 
+@pytest.mark.parametrize(("angle", "off"), [(0.0, None), (2e-5, None), (9e-4, "0.277 mm off")])
+def test_a_slice_that_is_turned_a_little_is_named(angle: float, off: str | None, tmp_path: Path) -> None:
+    def change(made: Any, k: int) -> None:
+        if k == 3:
+            made.ImageOrientationPatient = [np.cos(angle), np.sin(angle), 0, -np.sin(angle), np.cos(angle), 0]
+
+    array = np.zeros((201, 121, 6), np.uint8)
+    files = write_series(tmp_path, array, AffineMatrix.from_spacing((1.2, 1.6, 3)).to_lps(), change)
+    said = open_backend(tmp_path).header.warnings
+    assert [files[3].name in warning and str(off) in warning for warning in said] == [True] * (off is not None)
+
+
+@pytest.mark.parametrize("keyword", ["NumberOfSlices", "NumberOfTemporalPositions"])
+def test_a_series_that_lacks_its_end_says_so(keyword: str, tmp_path: Path) -> None:
+    here = SHAPE[2] if keyword == "NumberOfSlices" else 1
+    for count in (here, here + 1):
+        write_series(tmp_path, numbers(), OBLIQUE, **{keyword: count})
+        said = [f"{keyword} is {count}, and {here} of them are here"] * (count > here)
+        assert list(open_backend(tmp_path).header.warnings) == said
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"), [("ImagePositionPatient", ["0", "0", "1e300"]), ("PixelSpacing", ["1e-300", "1"])]
+)
+def test_absurd_numbers_are_refused_in_few_words(keyword: str, value: list[str], tmp_path: Path) -> None:
+    def change(made: Any, k: int) -> None:
+        if k == SHAPE[2] - 1 or keyword == "PixelSpacing":
+            setattr(made, keyword, value)
+
+    write_series(tmp_path, numbers(), affine((0, 0, 0)), change)
+    with pytest.raises(GeometryError) as error:
+        open_backend(tmp_path)
+    assert len(error.value.message) < 120
+
+
 def test_a_slice_off_the_line_is_named(tmp_path: Path) -> None:
     def change(made: Any, k: int) -> None:
         x, y, z = made.ImagePositionPatient
@@ -212,8 +247,8 @@ def test_other_things_in_the_folder_are_counted(tmp_path: Path) -> None:
     save(report, tmp_path / "report")
     header = open_backend(tmp_path).header
     assert header.shape == (1, *SHAPE)
-    assert any("4 of what is in the folder are no DICOM files" in warning for warning in header.warnings)
-    assert any("1 of what is in the folder is no image" in warning for warning in header.warnings)
+    assert any("2 of its files are no DICOM files" in warning for warning in header.warnings)
+    assert any("1 of its files is no image" in warning for warning in header.warnings)
     assert header.file_bytes == sum(path.stat().st_size for path in tmp_path.glob("IM*"))
 
 
@@ -224,19 +259,22 @@ def test_several_series_are_listed(tmp_path: Path) -> None:
     for path in (tmp_path / "x").iterdir():
         path.rename(tmp_path / f"x-{path.name}")
     (tmp_path / "x").rmdir()
-    with pytest.raises(UnsupportedError, match=r"2 series: 3 T1 of a phantom \(6 files\), 12 T2 \(2 files\); put each"):
+    with pytest.raises(
+        UnsupportedError, match=r"2 series: @1 3 T1 of a phantom \(6 files\), @2 12 T2 \(2 files\); choose"
+    ):
         open_backend(tmp_path)
 
 
 def test_a_localizer_in_the_series_is_listed(tmp_path: Path) -> None:
     write_series(tmp_path, numbers(), OBLIQUE)
     other = save(dataset(numbers(shape=(4, 5)), **geometry(AFFINES["permuted"], 0)), tmp_path / "scout")
-    with pytest.raises(UnsupportedError, match="2 stacks: 6 of 5 x 4 pixels.*1 of 5 x 4 pixels.*first scout"):
+    with pytest.raises(UnsupportedError, match=r"2 series: @1 .* ax \(6 files\), @2 .* sag \(1 file\)"):
         open_backend(tmp_path)
     other.unlink()
     save(dataset(numbers(shape=(8, 5)), **geometry(OBLIQUE, 6)), tmp_path / "large")
-    with pytest.raises(UnsupportedError, match="2 stacks.*5 x 8 pixels"):
+    with pytest.raises(UnsupportedError, match=r"2 series: @1 .* 5x4 \(6 files\), @2 .* 5x8 \(1 file\)"):
         open_backend(tmp_path)
+    assert open_backend(tmp_path, reading=Reading(series="@1")).header.spatial_shape == SHAPE
 
 
 def _told(**formulas: Any) -> Any:
@@ -271,21 +309,6 @@ def test_time(told: dict[str, Any], tmp_path: Path) -> None:
     assert same_world(read(backend), backend.header.affine, array, OBLIQUE) is None
 
 
-@pytest.mark.parametrize(
-    ("told", "what"),
-    [
-        ({"EchoTime": lambda t, k: 5 * t}, "echo time"),
-        ({"DiffusionBValue": lambda t, k: 1000.0 * t}, "b-value"),
-        ({"ImageType": lambda t, k: ["ORIGINAL", "PRIMARY", "MPR"[t]]}, "type of image"),
-    ],
-)
-def test_what_is_not_time_is_refused(told: dict[str, Any], what: str, tmp_path: Path) -> None:
-    array = numbers(shape=TIMES)
-    write_times(tmp_path, array, OBLIQUE, _told(InstanceNumber=lambda t, k: 4 * t + k, **told))
-    with pytest.raises(UnsupportedError, match=f"its 4 slices come 3 times, with another {what}"):
-        open_backend(tmp_path)
-
-
 def test_times_in_no_order_are_refused(tmp_path: Path) -> None:
     write_times(tmp_path, numbers(shape=TIMES), OBLIQUE, _told(InstanceNumber=lambda t, k: (5 * t + 7 * k + t * k) % 3))
     with pytest.raises(UnsupportedError, match="nothing says which belong to one volume"):
@@ -295,9 +318,7 @@ def test_times_in_no_order_are_refused(tmp_path: Path) -> None:
 def test_an_incomplete_volume_is_refused(tmp_path: Path) -> None:
     write_times(tmp_path, numbers(shape=TIMES), OBLIQUE, _told(TemporalPositionIdentifier=lambda t, k: t))
     next(tmp_path.glob("*-2-1.dcm")).unlink()
-    with pytest.raises(
-        GeometryError, match="2 files at the position of .*-1-1.dcm|2 files at the position of .*-0-1.dcm"
-    ):
+    with pytest.raises(GeometryError, match="volume 3 of 3 has 3 of 4 slices, none at the position of .*-1.dcm"):
         open_backend(tmp_path)
 
 
@@ -375,6 +396,24 @@ def test_the_sign_is_the_highest_bit_that_counts(tmp_path: Path) -> None:
         assert unlike(read(open_backend(path)), values.T[None, :, :, None]) is None
 
 
+@pytest.mark.parametrize("dtype", ["uint16", "int16"])
+def test_bits_that_do_not_count_are_no_part_of_a_sample(dtype: str, tmp_path: Path) -> None:
+    low, high = (0, 4096) if dtype == "uint16" else (-2048, 2048)
+    values = np.random.default_rng(5).integers(low, high, SHAPE).astype(dtype)
+    garbage = np.random.default_rng(6).integers(0, 16, SHAPE).astype("uint16") << 12
+    stored = ((values.view("uint16") & 0xFFF) | garbage).view(dtype)
+
+    def bits(made: Any, k: int) -> None:
+        made.BitsStored, made.HighBit = 12, 11
+
+    write_series(tmp_path, stored, OBLIQUE, change=bits)
+    backend = open_backend(tmp_path)
+    assert unlike(read(backend, raw=True), values[None]) is None
+    for layout in layouts(backend.header):
+        content = b"".join(bytes(block) for block in backend.blocks(layout))
+        assert content == laid_out(values[None], layout)
+
+
 def test_colours(tmp_path: Path) -> None:
     array = numbers("uint8", (3, 5, 4, 6))
 
@@ -428,12 +467,6 @@ REFUSED = {
     "structures": (lambda: _without_pixels("1.2.840.10008.5.1.4.1.1.481.3"), "RT Structure Set, not an image"),
     "pdf": (lambda: _without_pixels("1.2.840.10008.5.1.4.1.1.104.1"), "Encapsulated PDF, not an image"),
     "waveform": (lambda: _without_pixels("1.2.840.10008.5.1.4.1.1.9.1.1"), "ECG Waveform, not an image"),
-    "segmentation": (lambda: dataset(numbers("uint8", (4, 4)), SOPClassUID="1.2.840.10008.5.1.4.1.1.66.4"),
-                     "a DICOM Segmentation"),
-    "ultrasound": (lambda: dataset(numbers("uint8", (4, 4)), SOPClassUID="1.2.840.10008.5.1.4.1.1.3.1",
-                                   NumberOfFrames=30), "multi-frame Ultrasound Multi-frame Image of 30 frames"),
-    "mosaic": (lambda: dataset(numbers("int16", (4, 4)), ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"]), "a mosaic"),
-    "1 bit": (lambda: dataset(numbers("uint8", (4, 4)), BitsAllocated=1, BitsStored=1, HighBit=0), "1 bits per sample"),
     "overlay": (lambda: dataset(numbers("uint16", (4, 4)), BitsStored=12, HighBit=15), "lowest bit"),
 }  # fmt: skip
 
@@ -446,16 +479,6 @@ def test_what_is_no_plain_image_is_named(kind: str, folder: bool, tmp_path: Path
     with pytest.raises(UnsupportedError, match=sentence) as error:
         open_backend(tmp_path if folder else path)
     assert "\n" not in str(error.value)
-
-
-def test_an_enhanced_image_of_one_frame_is_named(tmp_path: Path) -> None:
-    from pydicom.dataset import Dataset
-    from pydicom.sequence import Sequence
-
-    made = dataset(numbers(shape=(4, 4)), SOPClassUID="1.2.840.10008.5.1.4.1.1.4.1", NumberOfFrames=1)
-    made.SharedFunctionalGroupsSequence = Sequence([Dataset()])
-    with pytest.raises(UnsupportedError, match="enhanced .* Enhanced MR Image"):
-        open_backend(save(made, tmp_path / "x.dcm"))
 
 
 def test_a_folder_without_images_says_what_it_holds(tmp_path: Path) -> None:
@@ -557,7 +580,7 @@ def test_nested_sequences(tmp_path: Path) -> None:
     at = whole.index(b"\x10\x00\x10\x00PN")
     nest = b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff" * 5000
     path.write_bytes(whole[:at] + nest + whole[at:])
-    with pytest.raises(FormatError, match="DICOM"):
+    with pytest.raises(FormatError, match="sequences lie more than 32 deep"):
         open_backend(path)
 
 
@@ -571,25 +594,6 @@ def test_a_transfer_syntax_that_nobody_knows(tmp_path: Path) -> None:
     backend = open_backend(path)
     assert "no decoder for transfer syntax" in backend.header.warnings[0]
     with pytest.raises(UnsupportedError, match="no decoder"):
-        read(backend)
-
-
-def test_a_decoder_that_is_not_installed_is_named(tmp_path: Path) -> None:
-    from pydicom.pixels import get_decoder
-
-    uid = "1.2.840.10008.1.2.4.80"
-    if get_decoder(uid).is_available:
-        pytest.skip("a decoder of JPEG-LS is installed")
-    made = dataset(numbers(shape=(4, 5)), **geometry(OBLIQUE, 0))
-    path = save(made, tmp_path / "x.dcm")
-    whole = path.read_bytes().replace(b"\x02\0\x10\0UI\x14\x00" + EXPLICIT.encode() + b"\0",
-                                      b"\x02\0\x10\0UI\x16\x00" + uid.encode())  # fmt: skip
-    whole = whole[:140] + (int.from_bytes(whole[140:144], "little") + 2).to_bytes(4, "little") + whole[144:]
-    path.write_bytes(whole)
-    backend = open_backend(path)
-    assert backend.header.shape == (1, 5, 4, 1)
-    assert "JPEG-LS" in backend.header.warnings[0]
-    with pytest.raises(MissingExtraError, match=r"JPEG-LS.*medimg-cli\[dicom\]"):
         read(backend)
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import medimg_cli as mi
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import ArrayBackend
 from medimg_cli.errors import CastError, GeometryError, MedImgError, StorageError, UnsupportedError, UsageError
 from medimg_cli.formats import open_backend
 from medimg_cli.formats.dicom.writing import save_dicom
-from medimg_cli.header import Header
+from medimg_cli.header import Gradients, Header
 from medimg_cli.storage.stored import whole
 from tests.formats.dicom_files import same_world
 from tests.helpers import AFFINES, make, voxels
@@ -152,8 +156,8 @@ def test_what_a_series_does_not_hold(kind: str, tmp_path: Path) -> None:
         save_dicom(image("complex64"), str(tmp_path / "x"))
     with pytest.raises(GeometryError, match="right angle"):
         save_dicom(image(kind="sheared"), str(tmp_path / "x"))
-    with pytest.raises(UsageError, match="PT"):
-        save_dicom(image(), str(tmp_path / "x"), modality="PT")
+    with pytest.raises(UsageError, match="XA"):
+        save_dicom(image(), str(tmp_path / "x"), modality="XA")
     assert not list(tmp_path.iterdir())
 
 
@@ -186,3 +190,134 @@ def test_nothing_is_left_where_writing_fails(tmp_path: Path) -> None:
     with pytest.raises(MedImgError):
         save_dicom(image(), str(tmp_path / "out"), metadata={"SeriesNumber": "seven"})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("grid", ["isotropic", "oblique"])
+@pytest.mark.parametrize("dtype", ["int16", "uint8", "uint16", "int32"])
+def test_every_orientation_comes_back(grid: str, dtype: str, tmp_path: Path) -> None:
+    """All 48 orders and directions of axes: the same voxels at the same places, to 1e-4 mm."""
+    base = np.eye(4) if grid == "isotropic" else np.array(AFFINES["oblique"].rows)
+    for n, (order, signs) in enumerate(product(permutations(range(3)), product((1, -1), repeat=3))):
+        turn = np.eye(4)
+        turn[:3, :3] = np.eye(3)[:, order] * signs
+        affine = AffineMatrix((base @ turn).tolist())
+        source = ArrayBackend(voxels(SHAPE, dtype) % 251, Header(shape=SHAPE, dtype=dtype, affine=affine))
+        mi.ScalarImage(source.array, affine=affine).save(tmp_path / "in.nii")
+        save_dicom(open_backend(tmp_path / "in.nii"), str(tmp_path / f"{n}"))
+        mi.ScalarImage(tmp_path / f"{n}").save(tmp_path / "out.nii")
+        found = open_backend(tmp_path / "out.nii")
+        array, where = stored(found), np.array(found.header.affine.rows)
+        if affine.determinant < 0:  # numbered backwards: K runs the other way
+            array = array[..., ::-1]
+            where = where @ np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, -1, SHAPE[3] - 1], [0, 0, 0, 1.0]])
+        np.testing.assert_array_equal(array, source.array)
+        corners = np.array([[i, j, k, 1] for i in (0, 4) for j in (0, 3) for k in (0, 5)]).T
+        assert np.abs((where - affine.rows) @ corners).max() < 1e-4
+
+
+def test_many_slices_stay_in_step(tmp_path: Path) -> None:
+    shape = (1, 3, 2, 400)
+    affine = AffineMatrix((np.array(AFFINES["oblique"].rows) @ np.diag([1, 1, 1 / 3, 1])).tolist())
+    save_dicom(
+        ArrayBackend(voxels(shape, "int16"), Header(shape=shape, dtype="int16", affine=affine)), str(tmp_path / "o")
+    )
+    found = open_backend(tmp_path / "o").header.affine
+    for corner in ((0, 0, 0), (2, 1, 399), (0, 1, 399)):
+        np.testing.assert_allclose(found.apply(corner), affine.apply(corner), atol=1e-4, rtol=0)
+
+
+@pytest.fixture
+def template(tmp_path: Path) -> Path:
+    said = {"PatientName": "Doe^Jane", "PatientID": "42", "StudyInstanceUID": "1.2.3", "SeriesNumber": 7,
+            "FrameOfReferenceUID": "1.2.4", "Manufacturer": "ACME", "FlipAngle": 12, "WindowWidth": 80}  # fmt: skip
+    save_dicom(image(), str(tmp_path / "template"), metadata=said)
+    return tmp_path / "template"
+
+
+def test_a_template_hands_on_patient_and_study(template: Path, tmp_path: Path) -> None:
+    source = image("uint16", "oblique")
+    save_dicom(source, str(tmp_path / "out"), template=str(template), description="derived")
+    first, old = (pydicom.dcmread(folder / "00002.dcm") for folder in (tmp_path / "out", template))
+    assert (first.PatientName, first.PatientID, first.StudyInstanceUID) == ("Doe^Jane", "42", "1.2.3")
+    assert (first.FrameOfReferenceUID, first.Manufacturer, first.FlipAngle) == ("1.2.4", "ACME", 12)
+    assert (first.SeriesNumber, first.SeriesDescription, first.ImageType[0]) == (1007, "derived", "DERIVED")
+    assert "WindowWidth" not in first
+    assert first.SeriesInstanceUID != old.SeriesInstanceUID and first.SOPInstanceUID != old.SOPInstanceUID
+    (reference,) = first.SourceImageSequence
+    assert reference.ReferencedSOPInstanceUID == old.SOPInstanceUID
+    save_dicom(image(kind="straight"), str(tmp_path / "other"), template=str(template), series_number=3, modality="CT")
+    other = pydicom.dcmread(tmp_path / "other" / "00001.dcm")
+    assert (other.StudyInstanceUID, other.SeriesNumber) == ("1.2.3", 3)
+    assert other.FrameOfReferenceUID != "1.2.4" and "SourceImageSequence" not in other and "FlipAngle" not in other
+
+
+def test_names_of_files(tmp_path: Path) -> None:
+    files = save_dicom(image(), str(tmp_path / "out"), pattern="IM{:04d}.dcm")
+    assert [Path(file).name for file in files][:2] == ["IM0001.dcm", "IM0002.dcm"]
+    for pattern in ("x.dcm", "{}/{}", "../{}", "a/{}", "{number.real}", "{:99999d}", "{other}", "{", "{!r}", ".{}"):
+        with pytest.raises(UsageError, match="--pattern"):
+            save_dicom(image(), str(tmp_path / "no"), pattern=pattern)
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("kind", ["oblique", "left-handed"])
+def test_diffusion(kind: str, tmp_path: Path) -> None:
+    shape = (3, 5, 4, 2)
+    table = Gradients((0.0, 1000.0, 700.0), ((0.0, 0.0, 0.0), (0.6, 0.8, 0.0), (0.0, 0.6, -0.8)))
+    source = image(kind=kind, shape=shape, axes=(("time", 3),), gradients=table)
+    save_dicom(source, str(tmp_path / "out"))
+    header = open_backend(tmp_path / "out").header
+    assert header.gradients.bvals == table.bvals
+    found = world(header)
+    np.testing.assert_allclose(found, world(source.header), atol=1e-6)
+
+
+def world(header: Header) -> np.ndarray[Any, Any]:
+    """Return the directions of gradients in RAS."""
+    vectors = np.array(header.gradients.bvecs)
+    vectors[:, 0] *= -1 if header.affine.determinant > 0 else 1
+    return vectors @ np.array(header.affine.direction).T
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("with_template", [False, True])
+@pytest.mark.parametrize("modality", ["MR", "CT", "PT", "OT"])
+def test_dciodvfy_finds_no_error(
+    modality: str, with_template: bool, times: int, template: Path, tmp_path: Path
+) -> None:
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("dciodvfy is not installed")
+    axes = {"axes": (("time", times),), "time_spacing": 2.0} if times > 1 else {}
+    source = image(shape=(times, 5, 4, 6), **axes)
+    folder = str(tmp_path / "out")
+    files = save_dicom(source, folder, modality=modality, template=str(template) if with_template else None)
+    for file in (files[0], files[-1]):
+        told = subprocess.run(["dciodvfy", file], capture_output=True, text=True, check=False)
+        assert [line for line in told.stderr.splitlines() if line.startswith("Error")] == []
+
+
+@pytest.mark.parametrize("kind", ["oblique", "left-handed"])
+@pytest.mark.parametrize("tool", ["dcm2niix", "mrconvert"])
+def test_other_readers_find_the_same(tool: str, kind: str, tmp_path: Path) -> None:
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not installed")
+    source = image("int16", kind, shape=(1, 12, 10, 6))
+    if tool == "mrconvert":  # it takes int16 for uint16 and swaps the two numbers of PixelSpacing: neither may matter
+        even = AffineMatrix((np.array(AFFINES[kind].rows) @ np.diag([1.25 / 0.9, 1, 1, 1])).tolist())
+        source = ArrayBackend(source.array & 0x7FFF, source.header.replace(affine=even))
+    save_dicom(source, str(tmp_path / "out"))
+    words = {"dcm2niix": ["-z", "n", "-b", "n", "-f", "x", "-o", str(tmp_path), str(tmp_path / "out")],
+             "mrconvert": ["-quiet", str(tmp_path / "out"), str(tmp_path / "x.nii")]}[tool]  # fmt: skip
+    subprocess.run([tool, *words], check=True, capture_output=True)
+    found = open_backend(tmp_path / "x.nii")
+    assert same_world(stored(found), found.header.affine, source.array, source.header.affine) is None
+
+
+def test_the_thickness_of_slices_is_kept(tmp_path: Path) -> None:
+    """Slices of 3 mm with gaps between them are 3 mm thick, whatever the step."""
+    thin = image(metadata={"SliceThickness": 3})
+    for name, source, size in (("thin", thin, 3), ("unknown", image(), thin.header.spacing[2])):
+        (first, *_) = save_dicom(source, str(tmp_path / name))
+        made = pydicom.dcmread(first)
+        assert float(made.SliceThickness) == pytest.approx(size)
+        assert float(made.SpacingBetweenSlices) == pytest.approx(thin.header.spacing[2])

@@ -244,13 +244,15 @@ def test_any_sform_is_nibabel_s(affine: AffineMatrix, version: int) -> None:
 @QUICK
 @given(affine=oblique_affines, version=st.sampled_from([1, 2]))
 def test_any_qform_is_nibabel_s(affine: AffineMatrix, version: int) -> None:
-    """Left-handed ones, too."""
+    """Left-handed ones, too; next to half a turn nifti1.h takes it for one, nibabel does not."""
     image = nib(voxels(SHAPE, "uint8"), version=version)
     image.set_sform(None, 0)
     image.set_qform(np.array(affine.rows), 1)
     header = read_header(image.to_bytes())
-    same_affine(header.affine, image.affine)
-    same_affine(header.qform, image.get_qform())
+    rest = 1 - sum(float(image.header[f"quatern_{axis}"]) ** 2 for axis in "bcd")
+    near = 1e-3 if rest < 2e-7 else 1e-5
+    same_affine(header.affine, image.affine, near)
+    same_affine(header.qform, image.get_qform(), near)
     assert (header.affine_source, header.sform, header.qform_code) == ("qform", None, 1)
 
 

@@ -1,7 +1,7 @@
 """The elements of one DICOM data set, as bytes until somebody asks for one.
 
 A file of a series of thousands is asked for a dozen of its elements, and most of them hold the same bytes as the file
-before: so nothing is decoded that nobody asks for, and what is decoded is remembered by its bytes.
+before: so nothing is decoded that nobody asks for, and what is decoded is remembered by its bytes, if they are few.
 
 Every question has the same answer for what a damaged file may hold: an element that is absent, empty or no number is
 None, and text is one line of printable characters.
@@ -18,7 +18,7 @@ from typing import Any
 from medimg_cli.formats.dicom.tags import PRIVATE, TAGS
 from medimg_cli.storage.source import ByteSource
 
-__all__ = ["Elements", "Raw", "printable"]
+__all__ = ["Elements", "Raw", "numbers_in", "plain", "printable"]
 
 #: VR, bytes of the value or (offset, length) in the file where they were not read, whether they are big-endian.
 Raw = tuple[str, bytes | tuple[int, int], bool]
@@ -28,8 +28,8 @@ _BINARY = {
     "US": ("H", 2), "SS": ("h", 2), "UL": ("I", 4), "SL": ("i", 4), "FL": ("f", 4), "FD": ("d", 8), "AT": ("H", 2),
     "UV": ("Q", 8), "SV": ("q", 8),
 }  # fmt: skip
-#: A value that is longer is no fact that anybody asks for.
-_MOST = 1 << 24
+#: A value that is longer is no fact that anybody asks for; what one that is longer means is not remembered.
+_MOST, _REMEMBERED = 1 << 24, 1 << 10
 _PRIVATE = {keyword: (group, low, creator) for (group, low), (keyword, _, creator) in PRIVATE.items()}
 
 
@@ -41,6 +41,20 @@ def printable(words: str) -> str:
     """
     line = " ".join(words.split())
     return line if line.isprintable() else "".join(c for c in line if c.isprintable())
+
+
+def numbers_in(words: str) -> tuple[float, ...] | None:
+    """Return the numbers that stand in text with backslashes between, as DS and IS do; None where it is none.
+
+    >>> numbers_in("1\\\\2.5"), numbers_in("1A"), numbers_in("")
+    ((1.0, 2.5), None, None)
+    """
+    return _numbers("DS", words.encode("ascii", "replace"), False)
+
+
+def plain(value: float) -> float | int:
+    """Return a number as JSON should show it: whole ones without a point."""
+    return int(value) if value.is_integer() and abs(value) < 1 << 53 else value
 
 
 class Elements:
@@ -76,7 +90,7 @@ class Elements:
                 if block > 0x1F:
                     return None
                 continue
-            if _words(*owner, "").startswith(creator):
+            if self._words(owner).startswith(creator):
                 found = self.raw.get(group << 16 | block << 8 | low)
                 if found is not None:
                     return found
@@ -108,11 +122,14 @@ class Elements:
     def text(self, keyword: str) -> str:
         """Return an element on one line, several values with a backslash between; "" where it is absent."""
         found = self._find(keyword)
-        return "" if found is None else _words(found[0], self._loaded(found[1]), found[2], self._charset())
+        return "" if found is None else self._words(found, self._charset())
 
     def _charset(self) -> str:
         found = self.raw.get(0x00080005)
-        return "" if found is None else _words(found[0], self._loaded(found[1]), False, "")
+        return "" if found is None else self._words(found)
+
+    def _words(self, found: Raw, charset: str = "") -> str:
+        return _words(found[0], self._loaded(found[1]), found[2], charset)
 
     def parts(self, keyword: str) -> tuple[str, ...]:
         """Return the values of an element as text, without empty ones."""
@@ -123,7 +140,7 @@ class Elements:
         found = self._find(keyword)
         numbers = self.numbers(keyword) if found is not None and found[0] in _NUMERIC else None
         if numbers is not None:
-            values: list[Any] = [int(n) if n.is_integer() and abs(n) < 1 << 53 else n for n in numbers]
+            values: list[Any] = list(map(plain, numbers))
         else:
             values = list(self.parts(keyword))
         return None if not values else values[0] if len(values) == 1 else values
@@ -132,9 +149,17 @@ class Elements:
 _NUMERIC = frozenset((*_BINARY, "DS", "IS"))
 
 
-@lru_cache(maxsize=4096)
 def _numbers(vr: str, value: bytes, big: bool) -> tuple[float, ...] | None:
     """Return the numbers in the bytes of an element, None where they are none."""
+    return (_known_numbers if len(value) <= _REMEMBERED else _read_numbers)(vr, value, big)
+
+
+def _words(vr: str, value: bytes, big: bool, charset: str) -> str:
+    """Return the bytes of an element on one line."""
+    return (_known_words if len(value) <= _REMEMBERED else _read_words)(vr, value, big, charset)
+
+
+def _read_numbers(vr: str, value: bytes, big: bool) -> tuple[float, ...] | None:
     try:
         if vr in _BINARY:
             code, size = _BINARY[vr]
@@ -148,8 +173,7 @@ def _numbers(vr: str, value: bytes, big: bool) -> tuple[float, ...] | None:
     return found if found and all(map(isfinite, found)) else None
 
 
-@lru_cache(maxsize=4096)
-def _words(vr: str, value: bytes, big: bool, charset: str) -> str:
+def _read_words(vr: str, value: bytes, big: bool, charset: str) -> str:
     if vr in _BINARY:
         found = _numbers(vr, value, big)
         return "" if found is None else "\\".join(f"{number:.15g}" for number in found)
@@ -158,6 +182,9 @@ def _words(vr: str, value: bytes, big: bool, charset: str) -> str:
         return printable(value.decode("ascii"))
     except UnicodeDecodeError:
         return printable(_decoded(value, charset))
+
+
+_known_numbers, _known_words = lru_cache(maxsize=4096)(_read_numbers), lru_cache(maxsize=4096)(_read_words)
 
 
 def _decoded(value: bytes, charset: str) -> str:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from medimg_cli.formats.dicom.elements import numbers_in
 from medimg_cli.formats.dicom.reading import DicomFile
+from medimg_cli.formats.dicom.vectors import Vector
 
-__all__ = ["Frame", "Tile", "Vector", "frames_of", "single_frame"]
-
-Vector = tuple[float, ...]
+__all__ = ["Frame", "Tile", "frames_of", "single_frame"]
 
 
 class Tile(NamedTuple):
@@ -79,7 +79,7 @@ class Frame(NamedTuple):
             return self.file.elements.numbers(keyword)
         value = self.facts[keyword]
         if isinstance(value, str) or value is None:
-            return None
+            return numbers_in(value or "")
         return tuple(map(float, value)) if isinstance(value, tuple) else (float(value),)
 
     def text(self, keyword: str) -> str:
@@ -102,18 +102,20 @@ def frames_of(file: DicomFile) -> list[Frame]:
     Raises
     ------
     UnsupportedError
-        If it is of a kind that this version does not read.
+        If they are no slices of a patient, or too many.
     FormatError
         If its header contradicts itself.
+    GeometryError
+        If nothing says where the slices of a mosaic or the planes of a dose lie.
     """
-    if file.mosaic:
-        from medimg_cli.formats.dicom.mosaics import tiles
-
-        return tiles(file)
     if file.enhanced or file.frames > 1:
         from medimg_cli.formats.dicom.multiframe import frames
 
         return frames(file)
+    if file.mosaic:
+        from medimg_cli.formats.dicom.mosaics import tiles
+
+        return tiles(file)
     return [single_frame(file)]
 
 

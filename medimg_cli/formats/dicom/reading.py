@@ -24,22 +24,25 @@ from medimg_cli.storage.encoded import EncodedSource
 from medimg_cli.storage.source import ByteSource
 
 __all__ = [
-    *("BIG", "DEFLATED", "EXPLICIT", "IMPLICIT", "NATIVE", "SEGMENTATION", "DicomFile", "Pixels"),
-    *("fields", "full_dataset", "is_dicom", "read_file", "read_object"),
+    *("BIG", "DEFLATED", "EXPLICIT", "IMPLICIT", "LABEL_MAP", "NATIVE", "SEGMENTATION", "DicomFile", "Pixels"),
+    *("fields", "full_dataset", "is_dicom", "is_directory", "no_image", "read_file", "read_object"),
 ]
 
 #: Transfer syntaxes whose pixels lie in the file as they are (PS3.5, A.1 to A.3 and A.5).
 IMPLICIT, EXPLICIT, BIG, DEFLATED = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".2", ".1.99"))
 NATIVE = frozenset((IMPLICIT, EXPLICIT, BIG, DEFLATED))
-SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+SEGMENTATION, LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
 _DIRECTORY = "1.2.840.10008.1.3.10"
+_STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"
 #: Bytes of a deflated data set in which its pixel data must start.
 _MOST_INFLATED = 1 << 24
 _BUFFER = 1 << 13
 #: Elements that hold pixels: floats of 32 and 64 bits, integers (PS3.3, C.7.6.24, C.7.6.25, C.7.6.3).
 _PIXELS = {0x7FE00008: 32, 0x7FE00009: 64, 0x7FE00010: 0}
 #: What `fields` leaves out beside sequences: instances, and when somebody was there.
-_SILENT = frozenset(("SOPInstanceUID", "AcquisitionTime", "ContentTime", "SpecificCharacterSet"))
+_SILENT = frozenset((
+    "SOPInstanceUID", "AcquisitionTime", "ContentTime", "FrameAcquisitionDateTime", "SpecificCharacterSet",
+))  # fmt: skip
 
 
 class Pixels(NamedTuple):
@@ -93,8 +96,8 @@ class DicomFile(NamedTuple):
         The bytes in which ``offset`` counts: the file, or its inflated data set.
     elements : Elements
         What was read of it.
-    pixels : Pixels or None
-        None where it is no image.
+    pixels : Pixels
+        Of 0 rows where it is no image.
     syntax : str
         UID of the transfer syntax.
     big : bool
@@ -124,9 +127,12 @@ class DicomFile(NamedTuple):
 
     @property
     def frames(self) -> int:
-        """NumberOfFrames; 1 where the file does not say, or says no number."""
+        """NumberOfFrames; 1 where the file does not say, as many as there are pixels for where it says no number."""
         count = self.elements.number("NumberOfFrames")
-        return 1 if count is None else int(count)
+        if count is not None:
+            return int(count)
+        lost = self.syntax in NATIVE and self.length < 1 << 31 and self.elements.text("NumberOfFrames")
+        return max(1, self.length // max(self.pixels.nbytes, 1)) if lost else 1
 
     @property
     def kind(self) -> tuple[str, ...]:
@@ -143,12 +149,12 @@ class DicomFile(NamedTuple):
     def mosaic(self) -> bool:
         """Whether its one frame holds the slices of a volume as tiles (Siemens, UIH)."""
         kind = self.kind
-        return "MOSAIC" in kind or "VFRAME" in kind
+        return ("MOSAIC" in kind or "VFRAME" in kind) and not self.enhanced and self.frames == 1
 
     @property
     def is_segmentation(self) -> bool:
-        """Whether it is a DICOM Segmentation (PS3.3, A.51)."""
-        return self.elements.text("SOPClassUID") == SEGMENTATION
+        """Whether it is a DICOM Segmentation, of masks or of labels (PS3.3, A.51)."""
+        return self.elements.text("SOPClassUID") in (SEGMENTATION, LABEL_MAP)
 
     @property
     def is_image(self) -> bool:
@@ -158,11 +164,7 @@ class DicomFile(NamedTuple):
     @property
     def title(self) -> str:
         """Name of its SOP class."""
-        from pydicom.uid import UID
-
-        uid = self.elements.text("SOPClassUID")
-        name = UID(uid).name if uid else ""
-        return name.removesuffix(" Storage") if name and name != uid else f"object of unknown class {uid[:64]}".rstrip()
+        return _title(self.elements)
 
     @property
     def scaling(self) -> tuple[float, float]:
@@ -197,10 +199,15 @@ def is_dicom(head: bytes) -> bool:
         return True
     for order in ("little", "big"):
         group, element = (int.from_bytes(head[at : at + 2], order) for at in (0, 2))  # type: ignore[arg-type]
-        if (group == 2 and element <= 2) or (group == 8 and element <= 0x18):
-            explicit = head[4:6].isalpha() and head[4:6].isupper()
+        explicit = head[4:6].isalpha() and head[4:6].isupper()
+        if (group == 2 and element <= (0x10 if explicit else 2)) or (group == 8 and element <= 0x18):
             return len(head) >= 16 and (explicit or 0 < int.from_bytes(head[4:8], "little") <= 256)
     return False
+
+
+def is_directory(source: ByteSource) -> bool:
+    """Tell whether a DICOM file is a DICOMDIR, a list of others (PS3.10, 8)."""
+    return b"\x02\0\x02\0UI" in source.head(1 << 10)[:400] and _DIRECTORY.encode() in source.head(1 << 10)[:400]
 
 
 def fields(elements: Elements) -> dict[str, Any]:
@@ -222,8 +229,17 @@ def read_file(source: ByteSource) -> DicomFile:
     """
     found = read_object(source)
     if not found.is_image:
-        raise UnsupportedError(f"is a DICOM {found.title}, not an image", path=source.name)
+        raise no_image(found)
     return found
+
+
+def no_image(file: DicomFile) -> UnsupportedError:
+    """Return what to say of an object that is no image; of contours, also what to do."""
+    contours = file.elements.text("SOPClassUID") == _STRUCTURES
+    hint = "its contours are not read: make a label map of them first, as 3D Slicer or plastimatch can"
+    return UnsupportedError(
+        f"is a DICOM {file.title}, not an image", path=file.source.name, hint=hint if contours else None
+    )
 
 
 def read_object(source: ByteSource) -> DicomFile:
@@ -264,9 +280,19 @@ def full_dataset(file: DicomFile, *tags: str) -> Any:
     pydicom.Dataset
     """
     from pydicom import dcmread
+    from pydicom.filereader import read_dataset
 
+    if file.stored is not file.source:
+        memory = io.BytesIO(file.stored.head(_MOST_INFLATED))
+        return read_dataset(memory, False, True, stop_when=_at_pixels, specific_tags=[_tag(tag) for tag in tags])
     with io.BufferedReader(SourceFile(file.source), _BUFFER) as opened:
         return dcmread(opened, stop_before_pixels=True, force=True, specific_tags=list(tags))
+
+
+def _tag(keyword: str) -> Any:
+    from pydicom.tag import Tag
+
+    return Tag(keyword)
 
 
 def _parsed(source: ByteSource) -> tuple[Walked, ByteSource, bool]:
@@ -338,6 +364,14 @@ def _deflated_at(head: bytes) -> int | None:
     return start if b"\x02\0\x10\0UI\x16\0" + DEFLATED.encode() in head[144:start] else None
 
 
+def _title(elements: Elements) -> str:
+    from pydicom.uid import UID
+
+    uid = elements.text("SOPClassUID")
+    name = UID(uid).name if uid else ""
+    return name.removesuffix(" Storage") if name and name != uid else f"object of unknown class {uid[:64]}".rstrip()
+
+
 def _integer(elements: Elements, keyword: str, missing: int | None = None) -> int:
     value = elements.number(keyword)
     if value is None and not elements.text(keyword):
@@ -359,8 +393,10 @@ def _pixels(elements: Elements, tag: int, name: str) -> Pixels:
 
 def _checked(elements: Elements, tag: int) -> Pixels:
     if "Rows" not in elements and "Columns" not in elements:
-        if not elements:
+        if not elements.text("SOPClassUID").replace(".", "").isdecimal():
             raise FormatError("nothing in its DICOM header says what it is: cut off, damaged or not an image")
+        if (title := _title(elements)).endswith("Image"):
+            raise FormatError(f"is a DICOM {title} without Rows and Columns: cut off or damaged")
         return Pixels(0, 0, 0, 8, 8, False, False, "")
     rows, columns = _integer(elements, "Rows"), _integer(elements, "Columns")
     floats = _PIXELS.get(tag, 0)
@@ -378,8 +414,9 @@ def _checked(elements: Elements, tag: int) -> Pixels:
         raise UnsupportedError("samples that do not start at the lowest bit are not read")
     if any(elements.number(f"OverlayBitPosition{n}") for n in range(16)):
         raise UnsupportedError("an overlay lies in the unused bits of its pixels, which is not read")
-    if _integer(elements, "NumberOfFrames", 1) < 1:
-        raise FormatError(f"NumberOfFrames is {_integer(elements, 'NumberOfFrames')}")
+    count = elements.number("NumberOfFrames")  # one that is no number is 1, and the length of the pixels tells
+    if count is not None and (count < 1 or not count.is_integer()):
+        raise FormatError(f"NumberOfFrames is {count:.15g}")
     return Pixels(
         rows, columns, samples, allocated, stored,
         _integer(elements, "PixelRepresentation", 0) == 1,

@@ -14,11 +14,12 @@ from __future__ import annotations
 from struct import Struct
 from typing import NamedTuple
 
+from medimg_cli.errors import FormatError
 from medimg_cli.formats.dicom.elements import Raw
 from medimg_cli.formats.dicom.tags import PRIVATE, TAGS
 from medimg_cli.storage.source import HEAD, ByteSource
 
-__all__ = ["UNDEFINED", "Walked", "walk"]
+__all__ = ["ITEM", "ITEM_END", "LONG", "SEQUENCE_END", "UNDEFINED", "Walked", "walk"]
 
 #: Length of an element that goes on to a delimiter.
 UNDEFINED = 0xFFFFFFFF
@@ -26,10 +27,11 @@ _IMPLICIT = b"1.2.840.10008.1.2"
 #: Big-endian and deflated files, which are left to pydicom.
 _LEFT = frozenset((b"1.2.840.10008.1.2.2", b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1.98", b""))
 #: VRs whose length has 32 bits (PS3.5, table 7.1-1).
-_LONG = frozenset((b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV"))
+LONG = frozenset((b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV"))
 #: The first of the elements that hold pixels.
 _PIXELS = 0x7FE00008
-_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+#: Marks of items and of the end of a sequence (PS3.5, 7.5).
+ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 #: Values that are longer are read when somebody asks for them.
 _KEPT = 1 << 10
 _CHUNK = 1 << 14
@@ -68,7 +70,13 @@ class _Unsure(Exception):
 
 
 def walk(source: ByteSource) -> Walked | None:
-    """Read the elements of a file; None where pydicom should do it."""
+    """Read the elements of a file; None where pydicom should do it.
+
+    Raises
+    ------
+    FormatError
+        If sequences lie deeper in one another than any object needs.
+    """
     size = source.size
     if size is None:
         return None
@@ -121,7 +129,7 @@ class _Walk:
             if not vr.isalpha():
                 raise _Unsure
             front = 8
-            if vr in _LONG:
+            if vr in LONG:
                 front, length = 12, _LENGTH(self.data, place + 8)[0]
             if element == 0x10:
                 start = self._window(at, front + length) + front
@@ -142,7 +150,7 @@ class _Walk:
                     raise _Unsure
             if explicit:
                 group, element, code, length = _SHORT(data, place)
-                if code in _LONG:
+                if code in LONG:
                     if place + 12 > end:
                         raise _Unsure
                     front, length = 12, _LENGTH(data, place + 8)[0]
@@ -200,7 +208,7 @@ class _Walk:
             place = self._window(at, 8)
             group, element, length = _TAG(self.data, place)
             tag = group << 16 | element
-            if tag in (_ITEM, _ITEM_END, _SEQUENCE_END):
+            if tag in (ITEM, ITEM_END, SEQUENCE_END):
                 at = self._step(inside, tag, at + 8, length)
                 continue
             if inside[-1] != "item":
@@ -208,7 +216,7 @@ class _Walk:
             front = 8
             if explicit:
                 _, _, code, length = _SHORT(self.data, place)
-                if code in _LONG:
+                if code in LONG:
                     place = self._window(at, 12)
                     front, length = 12, _LENGTH(self.data, place + 8)[0]
                 elif not code.isalpha():
@@ -219,17 +227,18 @@ class _Walk:
             if length == UNDEFINED:
                 inside.append("sequence")
                 if len(inside) > 2 * _DEEPEST:
-                    raise _Unsure
+                    what = f"sequences lie more than {_DEEPEST} deep in one another: it could be a bomb"
+                    raise FormatError(what, path=self.source.name)
             else:
                 at += length
         return at
 
     def _step(self, inside: list[str], tag: int, at: int, length: int) -> int:
         """Step over the start or the end of an item, or the end of a sequence."""
-        if tag == _ITEM and inside[-1] == "sequence":
+        if tag == ITEM and inside[-1] == "sequence":
             if length != UNDEFINED:
                 return at + length
             inside.append("item")
-        elif inside.pop() != ("item" if tag == _ITEM_END else "sequence") or tag == _ITEM:
+        elif inside.pop() != ("item" if tag == ITEM_END else "sequence") or tag == ITEM:
             raise _Unsure
         return at

@@ -1,0 +1,37 @@
+"""Who the patient is, and who and what was there: read only where somebody asks for it (``--phi``).
+
+These elements are not among `tags.TAGS`, so nothing else in medimg ever sees them. They are read from one file, at the
+moment of asking, and go nowhere but to the screen.
+"""
+
+from __future__ import annotations
+
+import io
+
+from medimg_cli.formats.dicom.elements import printable
+from medimg_cli.formats.dicom.reading import DicomFile
+from medimg_cli.formats.dicom.tags import IDENTIFYING
+from medimg_cli.formats.foreign import SourceFile, foreign_errors
+
+__all__ = ["identity"]
+
+
+def identity(file: DicomFile) -> dict[str, str]:
+    """Return what a file says of its patient and study, by keyword, each on one line of printable characters.
+
+    Raises
+    ------
+    FormatError
+        If the file can no longer be read.
+    """
+    from pydicom import dcmread
+
+    with foreign_errors(file.source.name, "DICOM"), io.BufferedReader(SourceFile(file.source)) as opened:
+        dataset = dcmread(opened, stop_before_pixels=True, force=True, specific_tags=list(IDENTIFYING))
+        texts = {keyword: dataset.get(keyword) for keyword in IDENTIFYING}
+        return {keyword: printable(_text(value)) for keyword, value in texts.items() if value is not None}
+
+
+def _text(value: object) -> str:
+    several = not isinstance(value, str) and hasattr(value, "__len__") and hasattr(value, "__getitem__")
+    return "\\".join(map(str, value)) if several else str(value)  # type: ignore[call-overload]

@@ -4,10 +4,10 @@
 Start-up of ``medimg info`` is compared with nibabel's ``nib-ls`` (in an environment without pydicom, made
 on first use) and with an empty Typer app; ``medimg convert`` and ``medimg reorient`` on a real head with
 ``nib-convert`` and ``mrconvert``, ``medimg resample`` and ``stats`` with ``mrgrid`` and ``mrstats``, ``medimg gif``
-and ``video`` with ``torchio animate`` (in an environment that ``MEDIMG_BENCH_TORCHIO_PYTHON`` names). Two
-programs of a pair run in turns, and medians are compared, so that a busy machine troubles both alike. Before a
-copy is timed, the peers' outputs are read with nibabel: same voxels, same geometry. Peak memory is the resident
-size that the kernel reports for the process.
+and ``video`` with ``torchio animate`` (in an environment that ``MEDIMG_BENCH_TORCHIO_PYTHON`` names), a DICOM
+series with ``dcm2niix``, ``mrconvert``, SimpleITK and pydicom. Two programs of a pair run in turns, and medians are
+compared, so that a busy machine troubles both alike. Before a copy is timed, the peers' outputs are read with
+nibabel: same voxels, same geometry. Peak memory is the resident size that the kernel reports for the process.
 
 Real files come from the folder named by ``MEDIMG_TEST_DATA`` (default ``../shared/data`` beside the
 repository). A peer that is not on PATH is skipped, with a note. Exit code 1 when a target is missed.
@@ -40,7 +40,7 @@ HEAD = "datalad+example-dicom-structural/t1_struct_dcm2niix.nii.gz"
 SMALL = "nipy+nibabel/nibabel/tests/data/example4d.nii.gz"
 COPIED = "Enet4+nifti-rs/resources/zstat1.nii.gz"
 TYPER_APP = "import typer\ntyper.run(lambda: None)\n"
-PARTS = ("info", "convert", "reorient", "operations", "pictures", "memory")
+PARTS = ("info", "convert", "reorient", "operations", "pictures", "dicom", "memory")
 MIB = 1 << 20
 Command = list[str]
 
@@ -472,6 +472,10 @@ def figures(options: argparse.Namespace, work: Path) -> Iterator[Row]:
         yield from bench_operations(head, plain, work, slow, options.copies)
     if "pictures" in parts:
         yield from bench_pictures(head, work, options.torchio_python, slow)
+    if "dicom" in parts:
+        import dicom
+
+        yield from dicom.figures(data, work, slow)
     if "memory" in parts:
         yield from bench_memory(head, plain, work, options.copies)
 
@@ -514,4 +518,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    sys.modules["bench"] = sys.modules["__main__"]
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Many inputs to many outputs: which file becomes which, and running that so that one bad input never stops the others.
+"""Many inputs to many outputs, done so that one bad input never stops the others; `planning` says which becomes which.
 
 A batch is a list of :class:`Task` values and one :class:`Work`, a function named by a string with frozen
 parameters. Both pickle, so that the same tasks run here, in a pool of processes, or wherever a scheduler
@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from medimg_cli.errors import MedImgError, MissingExtraError, UsageError
+from medimg_cli.expanding import TEMPLATE, check_template
+from medimg_cli.formats.reading import Reading
 from medimg_cli.storage.threads import cores
 from medimg_cli.storage.urls import public_name
 
@@ -27,6 +29,7 @@ __all__ = [
     "BatchOptions",
     "ClusterOptions",
     "Failure",
+    "GatheredReading",
     "OneOutput",
     "OnePage",
     "Outcome",
@@ -36,7 +39,6 @@ __all__ = [
     "Task",
     "Work",
     "describe",
-    "plan_outputs",
     "run_tasks",
     "split_paths",
 ]
@@ -60,6 +62,8 @@ class BatchOptions:
         One output per input goes into this folder, in the tree below the common root of the inputs.
     suffix : str, optional
         Suffix of outputs in ``output_dir``; format of an output that is ``-``.
+    name : str
+        Template of names in ``output_dir`` for an input that holds several series.
     jobs : int
         Images worked on at a time; 0 is one per core.
     skip_existing, if_newer : bool
@@ -80,6 +84,7 @@ class BatchOptions:
     force: bool = False
     output_dir: str | None = None
     suffix: str | None = None
+    name: str = TEMPLATE
     jobs: int = 1
     skip_existing: bool = False
     if_newer: bool = False
@@ -96,8 +101,11 @@ class BatchOptions:
             raise UsageError(f"{' and '.join(chosen)} exclude each other", hint="give one of them")
         if self.jobs < 0:
             raise UsageError(f"--jobs {self.jobs}", hint="give 1 or more, or 0 for one per core")
-        if self.suffix is not None and (not self.suffix.strip("._-") or "." not in self.suffix or "/" in self.suffix):
+        if self.suffix not in (None, "/") and (
+            not self.suffix.strip("._-") or "." not in self.suffix or "/" in self.suffix
+        ):
             raise UsageError(f"--suffix {self.suffix!r} is no suffix", hint="write it with its dot: .nrrd, _ras.nii.gz")
+        check_template(self.name)
         if self.report not in (None, STREAM) and not str(self.report).endswith(".jsonl"):
             raise UsageError(f"--report {self.report}", hint="the name of a report ends in .jsonl")
 
@@ -132,6 +140,11 @@ class ClusterOptions(BatchOptions):
     scheduler: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatheredReading(Reading):
+    """What a command that has a tolerance of its own is told about DICOM."""
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One input and where its output goes.
@@ -150,6 +163,10 @@ class Task:
         Why there is nothing to do; why it cannot be done. At most one of them.
     others : tuple of str
         Further inputs, where several become one output.
+    reading : Reading, optional
+        Which image of an input that holds several, and what to do where slices are missing.
+    remarks : tuple of str
+        What is to be said of the input itself, and by no other task of it; one sentence each.
     """
 
     input: str
@@ -160,6 +177,8 @@ class Task:
     skip: str | None = None
     refusal: str | None = None
     others: tuple[str, ...] = ()
+    reading: Reading | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -275,7 +294,7 @@ def describe(error: BaseException, path: str | None = None) -> Failure:
     return Failure(f"{front}a bug in medimg: {text}; run with --debug and report it", bug=True)
 
 
-# -- which file becomes which ---------------------------------------------------------------------------------------
+# -- what a command line names -------------------------------------------------------------------------------------
 
 
 def split_paths(paths: Sequence[str], options: BatchOptions) -> tuple[list[str], str | None]:
@@ -327,109 +346,6 @@ def _listed(source: str) -> list[str]:
     return [os.fsdecode(line) for line in lines if line]
 
 
-def plan_outputs(
-    inputs: Sequence[str], output: str | None, options: BatchOptions, *, stands_for: Callable[[str], str] = str
-) -> list[Task]:
-    """Pair every input with its output, and decide what is to be done.
-
-    Parameters
-    ----------
-    inputs : sequence of str
-        Paths, in order.
-    output : str or None
-        The one output, or None with ``options.output_dir``.
-    options : BatchOptions
-        Where outputs go, and what happens to existing ones.
-    stands_for : callable, optional
-        Output -> the file that tells whether it is there, for outputs that are patterns of several names.
-
-    Returns
-    -------
-    list of Task
-        One per input, in order; one for all of them where the options gather.
-
-    Raises
-    ------
-    UsageError
-        Two inputs for one output; an output that is another task's input; streams in a batch; a suffix nobody
-        needs.
-    """
-    if options.output_dir is None:
-        if output is None or not inputs or (len(inputs) > 1 and not options.gathers):
-            raise UsageError(f"{len(inputs)} inputs and no output", hint="give IN OUT, or --output-dir DIR")
-        if options.suffix is not None and output != STREAM:
-            raise UsageError("--suffix is for --output-dir and for an output that is -", hint="put it into the name")
-        return [_task(inputs, output, options, stands_for)]
-    if STREAM in inputs:
-        raise UsageError("standard input cannot go to --output-dir", hint="name the output instead")
-    outputs = _below(inputs, options.output_dir, options.suffix)
-    _refuse_collisions(inputs, [stands_for(target) for target in outputs])
-    return [_task([source], target, options, stands_for) for source, target in zip(inputs, outputs, strict=True)]
-
-
-def _below(inputs: Sequence[str], folder: str, suffix: str | None) -> list[str]:
-    """Return the path below ``folder`` for each input, in the tree below their common root."""
-    places = [None if "://" in path else os.path.abspath(path) for path in inputs]
-    parents = [os.path.dirname(place) for place in places if place is not None]
-    root = os.path.commonpath(parents) if parents else ""
-    outputs = []
-    for path, place in zip(inputs, places, strict=True):
-        name = os.path.relpath(place, root) if place is not None else public_name(path).rstrip("/").rpartition("/")[2]
-        outputs.append(os.path.join(folder, name if suffix is None else _stem(name) + suffix))
-    return outputs
-
-
-def _stem(path: str) -> str:
-    """Take an image suffix, also one of two parts, off a path; other dots belong to the name."""
-    from medimg_cli.formats import knows_suffix, split_suffix
-
-    stem, suffix, _ = split_suffix(path)
-    return stem if knows_suffix(suffix) else path
-
-
-def _refuse_collisions(inputs: Sequence[str], outputs: Sequence[str]) -> None:
-    taken: dict[str, str] = {}
-    for source, target in zip(inputs, outputs, strict=True):
-        other = taken.setdefault(os.path.abspath(target), source)
-        if other is not source:
-            raise UsageError(f"{other} and {source} would both be written", path=target, hint="give one of them")
-    for source in inputs:
-        other = taken.get(os.path.abspath(source), source)
-        if other is not source:
-            raise UsageError(f"output of {other} is an input as well", path=source, hint="give another --output-dir")
-
-
-def _task(sources: Sequence[str], target: str, options: BatchOptions, stands_for: Callable[[str], str]) -> Task:
-    source, others = sources[0], tuple(sources[1:])
-    if target == STREAM:
-        return Task(source, target, suffix=options.suffix, others=others)
-    force, make_dirs = options.force or options.if_newer, options.output_dir is not None
-    task = Task(source, target, force=force, make_dirs=make_dirs, others=others)
-    there = stands_for(target)
-    if not os.path.lexists(there):
-        return task
-    if options.skip_existing:
-        return replace(task, skip="exists")
-    if options.if_newer:
-        newer = max(map(_modified, sources)) > _modified(there)
-        return task if newer else replace(task, skip="up to date")
-    if os.path.isdir(there) and not os.path.splitext(there.rstrip("/"))[1]:
-        return replace(task, refusal="is a folder; name a file in it, or give --output-dir")
-    return task if options.force else replace(task, refusal="exists; use --force to replace it")
-
-
-def _modified(path: str) -> float:
-    """Return when a file, or the newest file of a folder, was last written; a file that is not there is newest."""
-    try:
-        times = [os.stat(path).st_mtime_ns]
-        if os.path.isdir(path):
-            files = (os.path.join(place, name) for place, _, names in os.walk(path) for name in names)
-            times += [os.stat(file).st_mtime_ns for file in files]
-    except OSError:
-        return float("inf")
-    return max(times)
-
-
 # -- running it -----------------------------------------------------------------------------------------------------
 
 
@@ -472,7 +388,7 @@ class Outcome:
             "error": self.error,
             "skipped": self.task.skip,
             "losses": losses,
-            "warnings": list(self.report.warnings),
+            "warnings": [*self.task.remarks, *self.report.warnings],
             "remarks": list(self.report.remarks),
         }
 
@@ -533,7 +449,7 @@ def _attempt(task: Task, work: Work, threads: int, advance: Advance | None = Non
     start = perf_counter()
     try:
         if task.make_dirs:
-            os.makedirs(os.path.dirname(task.output), exist_ok=True)
+            os.makedirs(os.path.dirname(task.output.rstrip("/")), exist_ok=True)
         report = work(task, threads, advance) or Report()
     except Exception as error:
         if isinstance(error, BrokenPipeError) and task.output == STREAM:

@@ -13,12 +13,14 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from medimg_cli.errors import MedImgError, UsageError
+from medimg_cli.expanding import open_named
 from medimg_cli.facts import find_images
 from medimg_cli.formats import open_backend
-from medimg_cli.listing import Listing, failed, open_named
+from medimg_cli.listing import Listing, failed
 
 if TYPE_CHECKING:
     from medimg_cli.backends import Backend
+    from medimg_cli.formats.reading import Reading
     from medimg_cli.labels import LabelTable
 
 __all__ = ["SCHEMA", "Describing", "describe_images"]
@@ -42,6 +44,8 @@ class Describing:
         Threshold.
     each : bool
         Whether channels are described one by one.
+    reading : Reading, optional
+        Which image of a source that holds several; not for mask and label map.
 
     Raises
     ------
@@ -57,6 +61,7 @@ class Describing:
     percentiles: Sequence[float] | None = None
     above: float | None = None
     each: bool = True
+    reading: Reading | None = None
 
     def __post_init__(self) -> None:
         from medimg_cli.statistics.describe import check_numbers
@@ -107,7 +112,7 @@ class Describing:
         from medimg_cli.statistics.describe import describe
         from medimg_cli.statistics.selection import check_match
 
-        image, (mask, labels) = open_named(path), self._others
+        image, (mask, labels) = open_named(path, self.reading), self._others
         for other, what, name in ((mask, "mask", self.mask), (labels, "label map", self.labels)):
             if other is not None:
                 check_match(image.header, other.header, what, f"{quote(path)} {quote(name or '')} OUT.nii.gz")

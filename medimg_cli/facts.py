@@ -7,18 +7,22 @@ becomes of that. Keys may be added, none changes its meaning: :data:`SCHEMA` cou
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medimg_cli.errors import UsageError
+from medimg_cli.expanding import expand
 from medimg_cli.storage.urls import public_name
 
 if TYPE_CHECKING:
     from medimg_cli.affine import AffineMatrix
+    from medimg_cli.formats.dicom.series import Series
+    from medimg_cli.formats.reading import Reading
     from medimg_cli.header import Header
 
-__all__ = ["KEYS", "SCHEMA", "Inspection", "find_images", "image_facts", "inspect_images", "native_facts"]
+__all__ = [
+    *("KEYS", "SCHEMA", "Inspection", "find_images", "image_facts", "inspect_images", "native_facts", "patient_facts"),
+]
 
 SCHEMA = "medimg.info/1"
 HIDDEN = "(hidden; --phi shows it)"
@@ -27,7 +31,7 @@ KEYS = (
     *("schema", "path", "format", "compression", "shape", "spatial_shape", "channels", "axes", "dtype", "byte_order"),
     *("slope", "inter", "spacing_mm", "origin_mm", "orientation", "affine", "affine_source"),
     *("sform", "sform_code", "qform", "qform_code", "shear_deg", "obliquity_deg", "extent_mm", "units"),
-    *("time_spacing_s", "intent", "description", "memory_bytes", "file_bytes", "warnings"),
+    *("time_spacing_s", "intent", "description", "memory_bytes", "file_bytes", "warnings", "series"),
 )
 """Keys of a record, in order."""
 
@@ -46,7 +50,7 @@ _SERIES = (".dcm", ".ima", ".dicom")
 """Suffixes of files that are one image together with the others in their folder."""
 
 
-def image_facts(header: Header, path: str) -> dict[str, Any]:
+def image_facts(header: Header, path: str, series: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Put a header into the record of :data:`SCHEMA`.
 
     Parameters
@@ -54,6 +58,8 @@ def image_facts(header: Header, path: str) -> dict[str, Any]:
     header : Header
     path : str
         As the user named it.
+    series : mapping, optional
+        What tells a series of DICOM from others of the path; see `expanding.series_facts`.
 
     Returns
     -------
@@ -94,6 +100,7 @@ def image_facts(header: Header, path: str) -> dict[str, Any]:
         "memory_bytes": header.value_bytes,
         "file_bytes": header.file_bytes,
         "warnings": list(header.warnings),
+        "series": None if series is None else dict(series),
     }
 
 
@@ -150,7 +157,7 @@ def find_images(paths: Iterable[str], *, recursive: bool = False) -> Iterator[st
         Files are images whatever their name.
     recursive : bool
         Folders are walked, in sorted order, for files whose suffix is an image's, and folders of DICOM files, which are
-        one image. Hidden folders and the second file of a pair are left out.
+        one image. Hidden folders, archives and the second file of a pair are left out.
 
     Raises
     ------
@@ -170,13 +177,15 @@ def find_images(paths: Iterable[str], *, recursive: bool = False) -> Iterator[st
 def _walk(folder: str) -> Iterator[str]:
     from medimg_cli.formats import all_formats, split_suffix
 
-    known = {suffix for row in all_formats() for suffix in row.suffixes}
+    known = {suffix for row in all_formats() if row.name != "archive" for suffix in row.suffixes}
+    covered: list[str] = []  # folders whose series are read with all that lies below
     for place, folders, files in os.walk(folder):
         stores = [name for name in folders if name.lower().endswith(".zarr")]
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in stores)
         present = {name.lower() for name in files}
         series = _is_series(place, files)
-        if series:
+        if series and not any(place.startswith(other) for other in covered):
+            covered.append(os.path.join(place, ""))
             yield place
         for name in sorted(files + stores):
             stem, suffix, _ = split_suffix(name)
@@ -190,15 +199,14 @@ def _walk(folder: str) -> Iterator[str]:
 
 
 def _is_series(folder: str, files: Sequence[str]) -> bool:
-    """Tell whether the files of a folder are slices of DICOM: one image, or an error that lists the series."""
+    """Tell whether the files of a folder are slices of DICOM."""
     from medimg_cli.formats import split_suffix
-    from medimg_cli.formats.folders import kind_of_folder
+    from medimg_cli.formats.folders import holds_dicom
 
     suffixes = {split_suffix(name)[1] for name in files}
     if not any(suffix in (*_SERIES, "") or suffix[1:].isdigit() for suffix in suffixes):
         return False
-    kind = kind_of_folder(folder)
-    return kind is not None and kind.name == "dicom"
+    return holds_dicom(folder, files)
 
 
 def _is_special(path: str) -> bool:
@@ -225,16 +233,24 @@ class Inspection(NamedTuple):
         One line for the user, where the path failed.
     cause : Exception or None
         What was raised.
+    shared : tuple of str
+        Warnings that say something of the path, and so of every image in it.
     """
 
     facts: dict[str, Any]
     header: Header | None = None
     message: str = ""
     cause: Exception | None = None
+    shared: tuple[str, ...] = ()
 
 
 def inspect_images(
-    paths: Iterable[str], *, recursive: bool = False, native: bool = False, phi: bool = False
+    paths: Iterable[str],
+    *,
+    recursive: bool = False,
+    native: bool = False,
+    phi: bool = False,
+    reading: Reading | None = None,
 ) -> Iterator[Inspection]:
     """Read the header of each path, none of its voxels, and yield its record; a path that fails never stops the others.
 
@@ -247,39 +263,59 @@ def inspect_images(
     native : bool
         Add a key ``native``: every field of the file's own header.
     phi : bool
-        Also say who the patient is.
+        Also say who the patient is; for DICOM in a key ``patient``.
+    reading : Reading, optional
+        Which series of those that a path holds; left out: all.
 
     Yields
     ------
     Inspection
-        One an image, or one a path that failed.
+        One an image, so one a series of DICOM, or one a path that failed.
     """
     for path in paths:
         try:
             for image in find_images([path], recursive=recursive):
-                yield _inspect(image, native=native, phi=phi)
+                yield from _inspect(image, reading, native=native, phi=phi)
         except Exception as error:
             yield _failed(path, error)
 
 
-def _inspect(path: str, *, native: bool, phi: bool) -> Inspection:
-    from medimg_cli.formats import open_backend
-
+def _inspect(path: str, reading: Reading | None, *, native: bool, phi: bool) -> Iterator[Inspection]:
     try:
-        source = open_backend(sys.stdin.buffer, name="<stdin>") if path == "-" else open_backend(path)
-        header = source.header
-        facts = image_facts(header, path)
-        if native:
-            facts["native"] = native_facts(header, phi=phi)
-        return Inspection(facts, header)
+        entries = expand(path, reading)
     except Exception as error:
-        return _failed(path, error)
+        yield _failed(path, error)
+        return
+    for entry in entries:
+        try:
+            header = entry.open().header
+            facts = image_facts(header, path, entry.facts())
+            if native:
+                facts["native"] = native_facts(header, phi=phi)
+            if phi and entry.series is not None:
+                facts["patient"] = patient_facts(entry.series)
+            yield Inspection(facts, header, shared=entry.remarks())
+        except Exception as error:
+            yield _failed(path, error, entry.facts(), several=len(entries) > 1)
 
 
-def _failed(path: str, error: Exception) -> Inspection:
+def patient_facts(series: Series) -> dict[str, str]:
+    """Return who the patient of a series is, and who and what was there, as its first file says."""
+    from medimg_cli.formats.dicom.identity import identity
+
+    return identity(series.files[0])
+
+
+def _failed(
+    path: str, error: Exception, series: Mapping[str, Any] | None = None, *, several: bool = False
+) -> Inspection:
     from medimg_cli.batch import describe
 
     message = describe(error, path).message
     named = getattr(error, "path", None) or public_name(path)
-    facts = {"schema": SCHEMA, "path": path, "error": message.removeprefix(f"{named}: ")}
+    facts: dict[str, Any] = {"schema": SCHEMA, "path": path, "error": message.removeprefix(f"{named}: ")}
+    if series is not None:
+        facts["series"] = dict(series)
+        if several:
+            message = f"{public_name(path)} @{series['index']}: {message.removeprefix(f'{public_name(path)}: ')}"
     return Inspection(facts, message=message, cause=error)

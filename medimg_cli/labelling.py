@@ -10,12 +10,14 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from medimg_cli.errors import FormatError, StorageError
+from medimg_cli.expanding import open_named
 from medimg_cli.labels import Label, LabelTable
-from medimg_cli.listing import Listing, failed, open_named
+from medimg_cli.listing import Listing, failed
 from medimg_cli.statistics.recognition import declared_labels
 
 if TYPE_CHECKING:
     from medimg_cli.backends import Backend
+    from medimg_cli.formats.reading import Reading
     from medimg_cli.statistics.labelled import LabelFacts
 
 __all__ = ["KEYS", "SCHEMA", "list_labels", "save_table"]
@@ -39,6 +41,7 @@ def list_labels(
     every: bool = False,
     components: bool = False,
     neighbours: Literal[6, 26] = 26,
+    reading: Reading | None = None,
 ) -> Iterator[Listing]:
     """Measure the labels of each image; one that fails never stops the others.
 
@@ -52,6 +55,8 @@ def list_labels(
         Also list the background, 0, and what the table names and no voxel has.
     components, neighbours
         Whether and how to count connected pieces; see `label_facts`.
+    reading : Reading, optional
+        Which image of a source that holds several.
 
     Yields
     ------
@@ -62,7 +67,7 @@ def list_labels(
 
     for path in paths:
         try:
-            backend = open_named(path)
+            backend = open_named(path, reading)
             names = (backend.header.labels if table is None else table) or LabelTable()
             facts = label_facts(backend, components=components, neighbours=neighbours)
             records = [_record(path, each, backend, names) for each in facts if every or each.value]
@@ -112,7 +117,14 @@ def _absent(
             yield _named(path, label, known=True) | nothing
 
 
-def save_table(path: str, target: str, *, table: LabelTable | None = None, force: bool = False) -> tuple[str, ...]:
+def save_table(
+    path: str,
+    target: str,
+    *,
+    table: LabelTable | None = None,
+    force: bool = False,
+    reading: Reading | None = None,
+) -> tuple[str, ...]:
     """Write the label table of an image to a text file; its suffix says in which format.
 
     Parameters
@@ -125,6 +137,8 @@ def save_table(path: str, target: str, *, table: LabelTable | None = None, force
         What to write instead of the table that the image brings along.
     force : bool
         Whether an existing file may be replaced.
+    reading : Reading, optional
+        Which image of a source that holds several.
 
     Returns
     -------
@@ -142,7 +156,7 @@ def save_table(path: str, target: str, *, table: LabelTable | None = None, force
     """
     from os.path import lexists
 
-    found = open_named(path).header.labels if table is None else table
+    found = open_named(path, reading).header.labels if table is None else table
     if not found:
         raise FormatError("has no label table", path=path, hint="name one with --table FILE")
     held = found.fit(LabelTable.format_of(target))

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from medimg_cli.batch import STREAM, describe
-from medimg_cli.formats import open_backend
+from medimg_cli.batch import describe
 from medimg_cli.storage.urls import public_name
 
-if TYPE_CHECKING:
-    from medimg_cli.backends import Backend
-
-__all__ = ["Listing", "failed", "open_named"]
+__all__ = ["Listing", "failed"]
 
 
 class Listing(NamedTuple):
@@ -46,14 +41,3 @@ def failed(schema: str, path: str, error: Exception) -> Listing:
     named = getattr(error, "path", None) or public_name(path)
     record = {"schema": schema, "path": path, "error": message.removeprefix(f"{named}: ")}
     return Listing(path, (record,), message=message, cause=error)
-
-
-def open_named(path: str) -> Backend:
-    """Open the image of a path; ``-`` is standard input.
-
-    Raises
-    ------
-    MedImgError
-        If it cannot be read.
-    """
-    return open_backend(sys.stdin.buffer, name="<stdin>") if path == STREAM else open_backend(path)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from medimg_cli.batch import STREAM, Report, Task
 from medimg_cli.errors import GeometryError, MedImgError, UsageError
-from medimg_cli.formats import open_backend, split_suffix
+from medimg_cli.expanding import open_named
+from medimg_cli.formats import split_suffix
+from medimg_cli.formats.dicom.targets import DicomSaving
 from medimg_cli.formats.sidecars import copy_sidecar, refuse_sidecar, stale_gradients
 from medimg_cli.formats.tables import copy_table, refuse_table, stale_table
-from medimg_cli.formats.writing import save_backend
+from medimg_cli.formats.writing import is_dicom_target, save_backend
 from medimg_cli.storage.urls import public_name
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ __all__ = [
     "Saving",
     "cast_requests",
     "choose_form",
+    "image_name",
     "open_input",
     "output_path",
     "process",
@@ -50,10 +53,13 @@ class Saving:
         Compression level of the output.
     strict : bool
         Whether a loss is an error.
+    dicom : DicomSaving
+        How an image becomes DICOM, where the output is a folder (``DIR/``) or ``X.dcm``.
     """
 
     level: int | None = None
     strict: bool = False
+    dicom: DicomSaving = field(default_factory=DicomSaving)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +72,7 @@ class Pipeline(Saving):
         Operations, or words that become one; applied in order, lazily.
     form : str, optional
         "sform" or "qform": the affine that counts, whatever the codes say.
-    level, strict
+    level, strict, dicom
         As `Saving`.
     """
 
@@ -201,9 +207,15 @@ def write_change(task: Task, before: Header, changed: Change, saving: Saving, *,
     """
     header = changed.backend.header
     warnings = (*before.warnings, *changed.warnings)
-    beside = STREAM not in (task.input, task.output)
+    to_dicom = is_dicom_target(target_name(task))
+    dicom, remarks = _as_labels(changed.backend, task, saving.dicom) if to_dicom else (saving.dicom, ())
+    if saving.dicom.asked and not to_dicom:
+        raise UsageError("is no DICOM: --template, --modality, --pattern and --tag are for DIR/ and X.dcm",
+                         path=task.output)  # fmt: skip
+    beside = not to_dicom and STREAM not in (task.input, task.output)
+    alone = before.replace(native=None) if task.others else before  # of several inputs none has the sidecar of all
     if beside:
-        refuse_sidecar(task.input, task.output, force=task.force)
+        refuse_sidecar(task.input, task.output, force=task.force, before=alone)
         refuse_table(task.input, task.output, before=before, after=header, force=task.force)
     with output_path(task) as path:
         losses = save_backend(
@@ -215,12 +227,26 @@ def write_change(task: Task, before: Header, changed: Change, saving: Saving, *,
             threads=threads,
             carried=before,
             alone=task.output == STREAM,
+            dicom=dicom,
         )
     if beside:
-        copy_sidecar(task.input, task.output, changed.followed or header, before=before, force=task.force)
+        copy_sidecar(task.input, task.output, changed.followed or header, before=alone, force=task.force)
         copy_table(task.input, task.output, before=before, after=header, force=task.force)
         warnings = (*warnings, *stale_gradients(task.output, header), *stale_table(task.output, header))
-    return Report(losses=losses, warnings=warnings, remarks=changed.remarks)
+    return Report(losses=losses, warnings=warnings, remarks=(*changed.remarks, *remarks))
+
+
+def _as_labels(backend: Backend, task: Task, dicom: DicomSaving) -> tuple[DicomSaving, tuple[str, ...]]:
+    """Write what is taken for a label map as a Segmentation, where the output is one DICOM file, and say why."""
+    from medimg_cli.statistics.recognition import why_labels
+
+    if dicom.modality is not None or target_name(task).endswith("/"):
+        return dicom, ()
+    reason = why_labels(backend)
+    if reason is None:
+        return dicom, ()
+    said = f"taken for a label map: {reason}; written as a Segmentation (--modality OT writes a picture)"
+    return replace(dicom, modality="SEG"), (said,)
 
 
 def shown_name(path: str) -> str:
@@ -234,18 +260,20 @@ def shown_name(path: str) -> str:
     return "<stdin>" if path == STREAM else os.path.basename(public_name(path).rstrip("/"))
 
 
+def image_name(path: str, header: Header) -> str:
+    """Return the name of an image as titles show it: that of its input, and which series of DICOM it is."""
+    name = shown_name(path)
+    return f"{name}: {header.description[:60]}" if header.format == "dicom" and header.description else name
+
+
 def target_name(task: Task) -> str:
     """Return the name that says in which format a task writes."""
     return task.output if task.output != STREAM else "stdout" + (task.suffix or ".nii")
 
 
 def open_input(task: Task) -> Backend:
-    """Open the image that a task reads."""
-    if task.input != STREAM:
-        return open_backend(task.input)
-    import sys
-
-    return open_backend(sys.stdin.buffer, name="<stdin>")
+    """Open the image that a task reads, straightened where that is asked for."""
+    return open_named(task.input, task.reading)
 
 
 @contextmanager
@@ -262,7 +290,7 @@ def output_path(task: Task) -> Iterator[str]:
         raise UsageError(
             f"{task.suffix} is two files, standard output is one stream", hint="give --suffix .nii, .mha, .nrrd"
         )
-    if split_suffix(name)[1].endswith(".zarr"):
+    if split_suffix(name)[1].endswith(".zarr") or name.endswith("/"):
         raise UsageError(
             f"{task.suffix} is a folder, standard output is one stream", hint="give --suffix .nii, .mha, .nrrd"
         )

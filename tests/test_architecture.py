@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import tokenize
 from collections.abc import Iterator
 from functools import cache
@@ -41,13 +42,16 @@ ROOMS = (
     *(
         "compare",
         "checks",
+        "expanding",
         "batch",
+        "planning",
         "pipeline",
         "assembling",
         "editing",
         "restoring",
         "listing",
         "facts",
+        "cataloguing",
         "describing",
         "labelling",
         "picturing",
@@ -182,6 +186,15 @@ def test_nothing_runs_in_circles() -> None:
 
     for module in graph:
         visit(module, ())
+
+
+def test_modules_of_dicom_stand_on_those_that_are_listed_before_them() -> None:
+    room = "formats.dicom."
+    listed = re.findall(rf"- :mod:`~medimg_cli\.({room}\w+)`", ast.get_docstring(tree(room[:-1])) or "")
+    assert sorted(listed) == sorted(module for module in MODULES if module.startswith(room))
+    for n, module in enumerate(listed):
+        found = {name for name in own(imported(at_module_level(tree(module)), module)) if name.startswith(room)}
+        assert found <= set(listed[:n]), f"{module} imports what is listed behind it"
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -22,11 +22,11 @@ from medimg_cli.batch import (
     Task,
     Work,
     describe,
-    plan_outputs,
     run_tasks,
     split_paths,
 )
 from medimg_cli.errors import FormatError, StorageError, UsageError
+from medimg_cli.planning import plan_outputs
 
 WORKERS = """
 import os

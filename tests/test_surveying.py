@@ -22,7 +22,7 @@ from medimg_cli.labels import LabelTable
 from medimg_cli.media.facets import FACETS, oddities, twins
 from medimg_cli.media.frames import Scene
 from medimg_cli.media.look import Look
-from medimg_cli.picturing.surveying import Surveying, find, look_at, names_below, report, survey
+from medimg_cli.picturing.surveying import Surveying, find, look_at, names_below, report, survey, tasks_of
 from tests.helpers import AFFINES, KINDS, make, one_line, read
 
 SHAPE = (9, 14, 11)
@@ -252,7 +252,9 @@ def test_several_at_a_time_give_the_same() -> None:
         save(f"set/{number}.nii.gz", noise(number))
     Path("set/3.nii.gz").write_bytes(b"nothing")
     images, _ = find(["set"])
-    one, two = ({each.record["path"]: each for each in survey(images, Surveying(jobs=jobs))} for jobs in (1, 2))
+    one, two = (
+        {each.record["path"]: each for each in survey(tasks_of(images), Surveying(jobs=jobs))} for jobs in (1, 2)
+    )
     assert list(one) == images and {path: two[path].record for path in images} == {
         path: found.record for path, found in one.items()
     }
@@ -285,7 +287,7 @@ def test_an_image_that_takes_its_process_along_is_a_row(monkeypatch: pytest.Monk
         raise MemoryError
 
     monkeypatch.setattr("medimg_cli.picturing.surveying.look_at", starve)
-    (found,) = survey(["set/a.nii"], Surveying())
+    (found,) = survey(tasks_of(["set/a.nii"]), Surveying())
     (failure,) = found.failures
     message = failure.error or ""
     assert message.startswith("set/a.nii: not enough memory") and "Traceback" in failure.trace

@@ -45,6 +45,7 @@ class Command(NamedTuple):
 
 COMMANDS: tuple[Command, ...] = (
     Command("info", "medimg_cli.cli.info:info", "Show what image files say about themselves."),
+    Command("dicom", "medimg_cli.cli.dicom:dicom", "List the series of DICOM folders, and what is wrong with them."),
     Command("convert", "medimg_cli.cli.convert:convert", "Convert images from any format to any other."),
     Command("reorient", "medimg_cli.cli.reorient:reorient", "Turn and flip how images are stored, not their anatomy."),
     Command("slice", "medimg_cli.cli.slice:slice_", "Cut a part out of an image, by index or by anatomy."),

@@ -10,6 +10,7 @@ from medimg_cli.batch import BatchOptions, Work
 from medimg_cli.cli.options import InOut, Level, Strict, with_options
 from medimg_cli.cli.render import Console
 from medimg_cli.cli.running import run_batch
+from medimg_cli.formats.reading import Reading
 from medimg_cli.pipeline import Pipeline
 
 __all__ = ["crop"]
@@ -57,6 +58,7 @@ def crop(
     compression_level: Level = None,
     strict: Strict = False,
     *,
+    reading: Reading,
     batch: BatchOptions,
     console: Console,
 ) -> int:
@@ -87,5 +89,5 @@ def crop(
 
     ends, letters, ranges = tuple(by or ()), tuple(axis or ()), tuple(keep or ())
     wanted = CropRequest(ends, letters, ranges, to_mask, label, to_nonzero, margin, to_multiple, to_shape, or_pad)
-    pipeline = Pipeline(operations=(wanted,), level=compression_level, strict=strict)
-    return run_batch(paths, Work("medimg_cli.pipeline:process", pipeline), batch=batch, console=console)
+    work = Work("medimg_cli.pipeline:process", Pipeline(operations=(wanted,), level=compression_level, strict=strict))
+    return run_batch(paths, work, batch=batch, reading=reading, console=console)

@@ -10,6 +10,7 @@ from medimg_cli.batch import BatchOptions, Work
 from medimg_cli.cli.options import InOut, Level, Strict, with_options
 from medimg_cli.cli.render import Console
 from medimg_cli.cli.running import run_batch
+from medimg_cli.formats.reading import Reading
 
 __all__ = ["edit"]
 
@@ -119,6 +120,7 @@ def edit(
     compression_level: Level = None,
     strict: Strict = False,
     *,
+    reading: Reading,
     batch: BatchOptions,
     console: Console,
 ) -> int:
@@ -150,4 +152,4 @@ def edit(
         bvals=bvals, bvecs=bvecs, clear_history=clear_history,
     )  # fmt: skip
     work = Work("medimg_cli.editing:process", Editing(wanted, level=compression_level, strict=strict))
-    return run_batch(paths, work, batch=batch, console=console)
+    return run_batch(paths, work, batch=batch, reading=reading, console=console)

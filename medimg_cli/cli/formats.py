@@ -33,7 +33,8 @@ def _facts(row: Format) -> dict[str, Any]:
         "title": row.title,
         "suffixes": list(row.suffixes),
         "read": row.reads,
-        "write": row.writes,
+        "write": row.writes or bool(row.written_as),
+        "written_as": row.written_as or None,
         "compressed": row.compressed,
         "through": row.through,
         "extra": row.extra or None,
@@ -61,7 +62,7 @@ def _through(facts: Record) -> str:
 _COLUMNS = (
     Column("FORMAT", lambda facts: facts["title"]),
     Column("READ", _yes("read")),
-    Column("WRITE", _yes("write")),
+    Column("WRITE", lambda facts: facts["written_as"] or _yes("write")(facts)),
     Column("THROUGH", _through),
     Column("SUFFIXES", lambda facts: " ".join(facts["suffixes"]) + (" + .gz" if facts["compressed"] else "")),
 )

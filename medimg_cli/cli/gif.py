@@ -10,6 +10,7 @@ from medimg_cli.batch import PictureOptions, Work
 from medimg_cli.cli.options import InOut, with_options
 from medimg_cli.cli.render import Console
 from medimg_cli.cli.running import run_batch
+from medimg_cli.formats.reading import Reading
 from medimg_cli.media.look import Look
 
 __all__ = ["At", "Axis", "Bounce", "Fps", "Reverse", "Seconds", "Size", "Time", "gif"]
@@ -50,6 +51,7 @@ def gif(
     bounce: Bounce = False,
     size: Size = None,
     *,
+    reading: Reading,
     look: Look,
     batch: PictureOptions,
     console: Console,
@@ -87,4 +89,4 @@ def gif(
         size=size,
     )
     work = Work("medimg_cli.picturing.films:gif", Filming(film=film, look=look), steps=True)
-    return run_batch(paths, work, batch=batch, console=console, suffix=".gif")
+    return run_batch(paths, work, batch=batch, reading=reading, console=console, suffix=".gif")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from medimg_cli.cli.options import Form, Paths, with_options
 from medimg_cli.cli.render import Column, Console, emit, emit_fields, escape, value_text
 from medimg_cli.facts import inspect_images
+from medimg_cli.formats.reading import Reading
 from medimg_cli.storage.urls import public_name
 
 if TYPE_CHECKING:
@@ -34,14 +36,15 @@ def info(
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look for images in folders.")] = False,
     phi: Annotated[bool, typer.Option("--phi", help="Show fields that tell who the patient is.")] = False,
     *,
+    reading: Reading,
     console: Console,
 ) -> int:
     """Show what image files say about themselves: shape, spacing, orientation, type, and what is odd about them.
 
     Only headers are read, so this is instant for images of any size. One image gives all its facts, several give a
     line each, where * marks a type whose stored numbers are scaled. An image that cannot be read does not stop the
-    others; the exit code is then 2. A folder of DICOM files and a Zarr store are one image; of a URL, only the first
-    bytes are fetched.
+    others; the exit code is then 2. A Zarr store is one image, and so is each series of a folder or archive of DICOM
+    files; 'medimg dicom' says more of those. Of a URL, only the first bytes are fetched.
 
     Axes are (C, I, J, K), channels or time first. World is RAS+ in mm. The letters of an orientation say where each
     voxel axis runs to.
@@ -50,11 +53,12 @@ def info(
 
         medimg info scan.nii.gz
         medimg info --recursive study/
+        medimg info --series '*T1*' dicom/
         medimg info https://example.org/scan.nii.gz
         medimg info --field shape --field spacing_mm *.nii.gz
         medimg info --json scan.nii.gz | jq '.[].affine'
     """
-    tally = _Tally(inspect_images(paths, recursive=recursive, native=all_fields, phi=phi), console)
+    tally = _Tally(inspect_images(paths, recursive=recursive, native=all_fields, phi=phi, reading=reading), console)
     if field:
         emit_fields(tally.facts(), field, console=console)
     elif json or form != "table":
@@ -92,10 +96,26 @@ def _show(inspected: Sequence[Inspection], console: Console) -> None:
             rows = [{"name": name, "text": _fitted(name, text)} for name, text in page(facts, header)]
             emit("table", rows, columns=_PAGE, console=console)
         return
-    emit("table", (one.facts for one in inspected), columns=_LINE, console=console)
-    for facts, _ in read:
-        for warning in facts["warnings"]:
-            console.warning(f"{public_name(facts['path'])}: {warning}")
+    records = [one.facts for one in inspected]
+    emit("table", records, columns=_columns(records), console=console)
+    several = _several(records)
+    for text in dict.fromkeys(text for one in inspected for text in _warnings(one, several)):
+        console.warning(text)
+
+
+def _warnings(one: Inspection, several: Collection[str]) -> Iterator[str]:
+    """Yield what is odd about an image, or about the path of several."""
+    name = whole = public_name(one.facts["path"])
+    if one.facts["path"] in several:
+        name += f" @{one.facts['series']['index']}"
+    for warning in one.facts.get("warnings", ()):
+        yield f"{whole if warning in one.shared else name}: {warning}"
+
+
+def _several(records: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return the paths that hold several series."""
+    counts = Counter(record["path"] for record in records if record.get("series"))
+    return {path for path, count in counts.items() if count > 1}
 
 
 _PAGE = (Column("", lambda row: row["name"]), Column("", lambda row: row["text"]))
@@ -117,10 +137,29 @@ _CELLS: Mapping[str, tuple[str, Any]] = {
     "dtype": ("TYPE", lambda facts: facts["dtype"] + ("*" if _scaled(facts) else "")),
 }
 
-_LINE = (
-    *map(_cell, _CELLS),
-    Column("PATH", lambda facts: public_name(facts["path"]) + (" (failed)" if "error" in facts else "")),
-)
+_PATH = Column("PATH", lambda facts: public_name(facts["path"]) + (" (failed)" if "error" in facts else ""))
+
+
+def _columns(records: Sequence[Mapping[str, Any]]) -> list[Column]:
+    """Return the columns of a table: those of series where there are any, and what chooses one of several."""
+    first = [_RANK] if _several(records) else []
+    series = [record["series"] for record in records if record.get("series")]
+    names = [
+        _series_cell(title, key) for title, key in _SERIES.items() if any(each[key] is not None for each in series)
+    ]
+    return [*first, *names, *map(_cell, _CELLS), _PATH]
+
+
+_RANK = Column("@", lambda facts: f"@{facts['series']['index']}" if facts.get("series") else "")
+_SERIES = {"NUMBER": "number", "DESCRIPTION": "description", "LABEL": "label"}
+
+
+def _series_cell(title: str, key: str) -> Column:
+    def cell(facts: Mapping[str, Any]) -> str:
+        value = (facts.get("series") or {}).get(key)
+        return "" if value is None else str(value)
+
+    return Column(title, cell, right=key == "number")
 
 
 def _fitted(name: str, text: str | Sequence[str]) -> list[str]:
@@ -158,13 +197,23 @@ def page(facts: Mapping[str, Any], header: Header) -> Iterator[tuple[str, str | 
         ("memory", _bytes(facts["memory_bytes"])),
         ("intent", facts["intent"]),
         ("description", facts["description"]),
+        ("series", _series(facts["series"])),
         ("carries", _carried(header)),
         ("warning", facts["warnings"]),
     )
     yield from ((name, text) for name, text in shown if text)
+    if "patient" in facts:
+        yield "", ""
+        yield from facts["patient"].items()
     if "native" in facts:
         yield "", ""
         yield from ((name, value_text(value)) for name, value in facts["native"].items())
+
+
+def _series(series: Mapping[str, Any] | None) -> str:
+    """Say which series an image is."""
+    words = ("number", "modality", "label")
+    return ", ".join(str(series[word]) for word in words if series[word] is not None) if series else ""
 
 
 def _axes(facts: Mapping[str, Any], words: Mapping[str, str]) -> list[str]:
@@ -240,7 +289,8 @@ def _source(facts: Mapping[str, Any], header: Header) -> list[str]:
 
 
 def _type(facts: Mapping[str, Any]) -> str:
-    scale = f", value = stored * {facts['slope']:.6g}{_added(facts['inter'])}" if _scaled(facts) else ""
+    times = f" * {facts['slope']:.6g}" if _scaled(facts) and facts["slope"] != 1 else ""
+    scale = f", value = stored{times}{_added(facts['inter'])}" if _scaled(facts) else ""
     return f"{facts['dtype']}, {facts['byte_order']} endian{scale}"
 
 

@@ -12,6 +12,7 @@ from medimg_cli.cli.options import Form, Level, Strict, with_options
 from medimg_cli.cli.render import Column, Console, emit, emit_fields
 from medimg_cli.cli.running import Tally, run_batch
 from medimg_cli.errors import UsageError
+from medimg_cli.formats.reading import Reading
 from medimg_cli.labelling import list_labels, save_table
 from medimg_cli.labels import LabelTable
 from medimg_cli.listing import Listing
@@ -83,6 +84,7 @@ def labels(
     compression_level: Level = None,
     strict: Strict = False,
     *,
+    reading: Reading,
     batch: BatchOptions,
     console: Console,
 ) -> int:
@@ -111,22 +113,19 @@ def labels(
     """
     names = None if table is None else LabelTable.read(table)
     requests = label_requests(remap=remap, keep=keep, merge=merge or (), extract=extract, table=names, embed=embed)
-    listing = {
-        "--json": json,
-        "--format": form != "table",
-        "--field": field,
-        "--components": components,
-        "--all": every,
-    }
+    table_only = {"--field": field, "--components": components, "--all": every}
+    listing = {"--json": json, "--format": form != "table", **table_only}
     if requests and save is None:
         _refuse(listing)
         pipeline = Pipeline(operations=requests, level=compression_level, strict=strict)
-        return run_batch(paths, Work("medimg_cli.pipeline:process", pipeline), batch=batch, console=console)
+        return run_batch(
+            paths, Work("medimg_cli.pipeline:process", pipeline), batch=batch, reading=reading, console=console
+        )
     images = _inputs(paths, batch, changes=bool(requests), saves=save is not None)
     if save is not None:
-        return _save(images, save, names, batch, console)
+        return _save(images[0], save, names, batch, reading, console)
     number: Literal[6, 26] = 6 if neighbours == "6" else 26
-    found = list_labels(images, table=names, every=every, components=components, neighbours=number)
+    found = list_labels(images, table=names, every=every, components=components, neighbours=number, reading=reading)
     return _list(found, "json" if json else form, field, console)
 
 
@@ -151,9 +150,11 @@ def _inputs(paths: Sequence[str] | None, batch: BatchOptions, *, changes: bool, 
     return list(paths)
 
 
-def _save(images: Sequence[str], target: str, table: LabelTable | None, batch: BatchOptions, console: Console) -> int:
+def _save(
+    image: str, target: str, table: LabelTable | None, batch: BatchOptions, reading: Reading, console: Console
+) -> int:
     """Write the table of one image, and return the exit code."""
-    for sentence in save_table(images[0], target, table=table, force=batch.force):
+    for sentence in save_table(image, target, table=table, force=batch.force, reading=reading):
         console.warning(f"{target}: {sentence}")
     return 0
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medimg_cli.batch import OneOutput, Work
+from medimg_cli.batch import GatheredReading, OneOutput, Work
 from medimg_cli.cli.options import Level, Strict, with_options
 from medimg_cli.cli.render import Console
 from medimg_cli.cli.running import run_batch
@@ -40,6 +40,7 @@ def merge(
     compression_level: Level = None,
     strict: Strict = False,
     *,
+    reading: GatheredReading,
     batch: OneOutput,
     console: Console,
 ) -> int:
@@ -64,4 +65,4 @@ def merge(
     from medimg_cli.assembling import Merging
 
     wanted = Merging(axis=axis, tr=tr, tolerance=tolerance, level=compression_level, strict=strict)
-    return run_batch(paths, Work("medimg_cli.assembling:merge", wanted), batch=batch, console=console)
+    return run_batch(paths, Work("medimg_cli.assembling:merge", wanted), batch=batch, reading=reading, console=console)

@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import typer
 
 from medimg_cli.cli.render import Console
+from medimg_cli.expanding import TEMPLATE
 
 if TYPE_CHECKING:
     from medimg_cli.batch import BatchOptions, ClusterOptions, OneOutput, OnePage, PictureOptions
+    from medimg_cli.formats.reading import Reading
     from medimg_cli.media.look import Look, PageLook, SurveyLook
 
 __all__ = [
@@ -188,6 +190,12 @@ def _cluster(values: Mapping[str, Any], context: typer.Context) -> ClusterOption
     return ClusterOptions(**values)
 
 
+def _reading(values: Mapping[str, Any], context: typer.Context) -> Reading:
+    from medimg_cli.formats.reading import Reading
+
+    return Reading(**values)
+
+
 def _look(values: Mapping[str, Any], context: typer.Context) -> Look:
     from medimg_cli.media.look import Look
 
@@ -237,6 +245,11 @@ _BATCH: Mapping[str, Option] = {
         *(str | None, None, "SUFFIX"),
         values=known_suffixes,
     ),
+    "name": Option(
+        "Names of the outputs of series of DICOM, in a folder for each input; without it, one series alone is called "
+        "like its input. Fields: number, description, modality, label, index, uid, folder.",
+        *(str, TEMPLATE, "TEMPLATE"),
+    ),
     "jobs": _JOBS,
     "skip_existing": Option("Leave out inputs whose output exists."),
     "if_newer": Option("Replace only outputs that are older than their input."),
@@ -248,6 +261,21 @@ _SCHEDULER = Option(
     "Hand the images to the Dask cluster of this scheduler, tcp://HOST:8786; its workers see the same files.",
     *(str | None, None, "ADDRESS"),
 )
+
+_READING: Mapping[str, Option] = {
+    "series": Option(
+        "Which series of a folder or archive: UID, number, pattern of the description (*T1*), or @N of 'medimg dicom'.",
+        *(str | None, None, "SERIES"),
+    ),
+    "gaps": Option(
+        "Where slices are missing, double or uneven: refuse; ignore, taking them for even; resample between them.",
+        *(Literal["refuse", "ignore", "resample"], "refuse"),
+    ),
+    "tolerance": Option(
+        "How far a slice may lie off its place. Default: 1% of the step, at least 0.01 mm.", float | None, None, "MM"
+    ),
+    "untilt": Option("Resample slices of a tilted gantry to a grid of right angles."),
+}
 
 _LOOK: Mapping[str, Option] = {
     "window": Option(
@@ -320,6 +348,10 @@ GROUPS: Mapping[str, Group] = {
     ),
     "medimg_cli.media.look.SurveyLook": Group(
         "Picture", {k: option for k, option in _LOOK.items() if k not in _OF_OVERLAYS}, _survey_look
+    ),
+    "medimg_cli.formats.reading.Reading": Group("DICOM", _READING, _reading),
+    "medimg_cli.batch.GatheredReading": Group(
+        "DICOM", {k: option for k, option in _READING.items() if k != "tolerance"}, _reading
     ),
     "medimg_cli.cli.render.Console": Group(
         "General",

@@ -10,6 +10,7 @@ from medimg_cli.batch import BatchOptions, Work
 from medimg_cli.cli.options import InOut, Level, Strict, with_options
 from medimg_cli.cli.render import Console
 from medimg_cli.cli.running import run_batch
+from medimg_cli.formats.reading import Reading
 from medimg_cli.pipeline import Pipeline
 
 __all__ = ["pad"]
@@ -48,6 +49,7 @@ def pad(
     compression_level: Level = None,
     strict: Strict = False,
     *,
+    reading: Reading,
     batch: BatchOptions,
     console: Console,
 ) -> int:
@@ -75,5 +77,5 @@ def pad(
 
     ends, letters = tuple(by or ()), tuple(axis or ())
     wanted = PadRequest(ends, letters, to_multiple, to_shape, to_cube, or_crop, mode, fill)
-    pipeline = Pipeline(operations=(wanted,), level=compression_level, strict=strict)
-    return run_batch(paths, Work("medimg_cli.pipeline:process", pipeline), batch=batch, console=console)
+    work = Work("medimg_cli.pipeline:process", Pipeline(operations=(wanted,), level=compression_level, strict=strict))
+    return run_batch(paths, work, batch=batch, reading=reading, console=console)

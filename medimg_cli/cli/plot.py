@@ -10,6 +10,7 @@ from medimg_cli.batch import PictureOptions, Work
 from medimg_cli.cli.options import InOut, with_options
 from medimg_cli.cli.render import Console
 from medimg_cli.cli.running import run_batch
+from medimg_cli.formats.reading import Reading
 from medimg_cli.media.look import Look
 
 __all__ = ["plot"]
@@ -42,6 +43,7 @@ def plot(
         int | None, typer.Option(metavar="PX", help="Pixels of the volume's longest edge, or of a tile's.")
     ] = None,
     *,
+    reading: Reading,
     look: Look,
     batch: PictureOptions,
     console: Console,
@@ -78,4 +80,4 @@ def plot(
         size=size,
     )
     work = Work("medimg_cli.picturing.stills:plot", Plotting(look=look, plot=wanted))
-    return run_batch(paths, work, batch=batch, console=console, suffix=".png")
+    return run_batch(paths, work, batch=batch, reading=reading, console=console, suffix=".png")

@@ -10,6 +10,7 @@ from medimg_cli.batch import ClusterOptions, Work
 from medimg_cli.cli.options import InOut, Level, Strict, with_options
 from medimg_cli.cli.render import Console
 from medimg_cli.cli.running import run_batch
+from medimg_cli.formats.reading import Reading
 from medimg_cli.pipeline import Pipeline
 
 __all__ = ["reorient"]
@@ -25,6 +26,7 @@ def reorient(
     compression_level: Level = None,
     strict: Strict = False,
     *,
+    reading: Reading,
     batch: ClusterOptions,
     console: Console,
 ) -> int:
@@ -44,4 +46,6 @@ def reorient(
     from medimg_cli.orientation import parse_codes
 
     pipeline = Pipeline(operations=(Reorient("".join(parse_codes(to))),), level=compression_level, strict=strict)
-    return run_batch(paths, Work("medimg_cli.pipeline:process", pipeline), batch=batch, console=console)
+    return run_batch(
+        paths, Work("medimg_cli.pipeline:process", pipeline), batch=batch, reading=reading, console=console
+    )

@@ -10,6 +10,7 @@ from medimg_cli.batch import ClusterOptions, Work
 from medimg_cli.cli.options import InOut, Level, Strict, with_options
 from medimg_cli.cli.render import Console
 from medimg_cli.cli.running import run_batch
+from medimg_cli.formats.reading import Reading
 from medimg_cli.pipeline import Pipeline
 
 __all__ = ["resample"]
@@ -41,6 +42,7 @@ def resample(
     compression_level: Level = None,
     strict: Strict = False,
     *,
+    reading: Reading,
     batch: ClusterOptions,
     console: Console,
 ) -> int:
@@ -68,5 +70,5 @@ def resample(
     from medimg_cli.operations.resampling import ResampleRequest
 
     wanted = ResampleRequest(spacing, size, like, isotropic, interpolation, fill, antialias)
-    pipeline = Pipeline(operations=(wanted,), level=compression_level, strict=strict)
-    return run_batch(paths, Work("medimg_cli.pipeline:process", pipeline), batch=batch, console=console)
+    work = Work("medimg_cli.pipeline:process", Pipeline(operations=(wanted,), level=compression_level, strict=strict))
+    return run_batch(paths, work, batch=batch, reading=reading, console=console)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from medimg_cli.batch import STREAM, BatchOptions, Outcome, ReportFile, Task, Work, plan_outputs, run_tasks, split_paths
+from medimg_cli.batch import STREAM, BatchOptions, Outcome, ReportFile, Task, Work, run_tasks, split_paths
 from medimg_cli.cli.render import Console, escape, progress
+from medimg_cli.planning import plan_outputs
 from medimg_cli.storage.urls import public_name
 
 if TYPE_CHECKING:
+    from medimg_cli.formats.reading import Reading
     from medimg_cli.listing import Listing
 
 __all__ = ["Tally", "run_batch"]
@@ -25,6 +27,7 @@ def run_batch(
     console: Console,
     stands_for: Callable[[str], str] = str,
     suffix: str | None = None,
+    reading: Reading | None = None,
 ) -> int:
     """Do ``work`` on every input, tell on stderr what came of it, and return the exit code.
 
@@ -40,6 +43,8 @@ def run_batch(
         Output -> the file that tells whether it is there; see `plan_outputs`.
     suffix : str, optional
         Suffix of outputs in a folder, and of one that is ``-``, where ``batch`` has none.
+    reading : Reading, optional
+        Which image of an input that holds several, and what to do where slices are missing.
 
     Returns
     -------
@@ -49,7 +54,8 @@ def run_batch(
     inputs, output = split_paths(paths or (), batch)
     if batch.suffix is None and output in (None, STREAM):
         batch = replace(batch, suffix=suffix)
-    tasks = plan_outputs(inputs, output, batch, stands_for=stands_for)
+    tasks = plan_outputs(inputs, output, batch, stands_for=stands_for, reading=reading)
+    said = {(task.input, remark) for task in tasks for remark in task.remarks}
     counts, parts = dict.fromkeys(("done", "planned", "skipped", "failed"), 0), 0
     with ExitStack() as stack:
         report = stack.enter_context(ReportFile(batch.report, tasks)) if batch.report is not None else None
@@ -58,7 +64,7 @@ def run_batch(
         for outcome in stack.enter_context(closing(run_tasks(tasks, work, batch, bar.show if alone else None))):
             counts[outcome.status] += 1
             parts += len(outcome.report.failures)
-            _tell(outcome, console, brief=len(tasks) > 1)
+            _tell(_without(outcome, said), console, brief=len(tasks) > 1)
             if batch.dry_run and batch.report != "-" and outcome.status == "planned":
                 console.out(_arrow(outcome.task))
             if report is not None:
@@ -69,16 +75,25 @@ def run_batch(
     return 2 if counts["failed"] or parts else 0
 
 
+def _without(outcome: Outcome, said: Collection[tuple[str, str]]) -> Outcome:
+    """Take out of the warnings of a task what is said of its input, once."""
+    warnings = [sentence for sentence in outcome.report.warnings if (outcome.task.input, sentence) not in said]
+    return replace(outcome, report=replace(outcome.report, warnings=warnings))
+
+
 def _tell(outcome: Outcome, console: Console, *, brief: bool) -> None:
     """Say what came of one task: failures always, losses and warnings unless quiet, success when asked.
 
     With ``brief``, of many tasks, the losses of one are one line of names.
     """
     task = outcome.task
-    source = public_name(task.input)
+    one_of_many = task.make_dirs and task.reading is not None and task.reading.series is not None
+    source = task.output if one_of_many else public_name(task.input)
     name = source if task.output == "-" else task.output
     for part in outcome.report.failures:
         _tell(part, console, brief=brief)
+    for sentence in task.remarks if outcome.status != "skipped" else ():
+        console.warning(f"{public_name(task.input)}: {sentence}")
     for sentence in outcome.report.warnings:
         console.warning(f"{source}: {sentence}")
     losses = [loss.note for loss in outcome.report.losses]
@@ -91,7 +106,8 @@ def _tell(outcome: Outcome, console: Console, *, brief: bool) -> None:
     for note in outcome.report.notes:
         console.detail(f"{name}: {note}")
     if outcome.status == "failed":
-        console.error(outcome.error or "failed")
+        error = outcome.error or "failed"
+        console.error(f"{task.output}: {error}" if one_of_many and task.refusal is None else error)
         console.trace(outcome.trace)
     elif outcome.status == "skipped":
         console.detail(f"{_arrow(task)}: left out: {task.skip}")

@@ -13,6 +13,7 @@ from medimg_cli.batch import STREAM
 from medimg_cli.cli.options import Paths, with_options
 from medimg_cli.cli.render import Console, escape
 from medimg_cli.cli.running import Tally
+from medimg_cli.formats.reading import Reading
 from medimg_cli.media.look import Look
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def show(
         typer.Option(metavar="N", min=10, max=1000, help="Width in columns. Default: that of the terminal, or 80."),
     ] = None,
     *,
+    reading: Reading,
     look: Look,
     console: Console,
 ) -> int:
@@ -76,7 +78,7 @@ def show(
     """
     from medimg_cli.picturing.showing import Wanted
 
-    wanted = Wanted(look=look, axis=axis, at=at)
+    wanted = Wanted(look=look, axis=axis, at=at, reading=reading)
     if not once and _is_watched(paths, console):
         return _browse(paths, wanted, protocol, columns, console)
     return _print(paths, wanted, _screen(_protocol(protocol, console), columns, console), console)

@@ -10,6 +10,7 @@ from medimg_cli.batch import BatchOptions, Work
 from medimg_cli.cli.options import InOut, Level, Strict, with_options
 from medimg_cli.cli.render import Console
 from medimg_cli.cli.running import run_batch
+from medimg_cli.formats.reading import Reading
 from medimg_cli.media.look import Look
 
 __all__ = ["slice_"]
@@ -44,6 +45,7 @@ def slice_(
     compression_level: Level = None,
     strict: Strict = False,
     *,
+    reading: Reading,
     look: Look,
     batch: BatchOptions,
     console: Console,
@@ -84,4 +86,4 @@ def slice_(
         strict=strict,
     )
     work = Work("medimg_cli.picturing.stills:cut", wanted)
-    return run_batch(paths, work, batch=batch, console=console, stands_for=wanted.stands_for)
+    return run_batch(paths, work, batch=batch, reading=reading, console=console, stands_for=wanted.stands_for)

@@ -10,6 +10,7 @@ from medimg_cli.batch import BatchOptions, Work
 from medimg_cli.cli.options import InOut, Level, Strict, with_options
 from medimg_cli.cli.render import Console
 from medimg_cli.cli.running import run_batch
+from medimg_cli.formats.reading import Reading
 
 __all__ = ["split"]
 
@@ -31,6 +32,7 @@ def split(
     compression_level: Level = None,
     strict: Strict = False,
     *,
+    reading: Reading,
     batch: BatchOptions,
     console: Console,
 ) -> int:
@@ -56,4 +58,4 @@ def split(
     work = Work(
         "medimg_cli.assembling:split", Splitting(axis=axis, every=every, level=compression_level, strict=strict)
     )
-    return run_batch(paths, work, batch=batch, console=console, stands_for=first_part)
+    return run_batch(paths, work, batch=batch, reading=reading, console=console, stands_for=first_part)

@@ -11,6 +11,7 @@ from medimg_cli.cli.options import Form, Paths, with_options
 from medimg_cli.cli.render import Column, Console, emit, emit_fields, number
 from medimg_cli.cli.running import Tally
 from medimg_cli.describing import Describing, describe_images
+from medimg_cli.formats.reading import Reading
 from medimg_cli.storage.urls import public_name
 
 __all__ = ["stats"]
@@ -46,6 +47,7 @@ def stats(
     ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look for images in folders.")] = False,
     *,
+    reading: Reading,
     console: Console,
 ) -> int:
     """Describe the values of images: range, mean, deviation, median and percentiles, counts and volumes.
@@ -65,7 +67,9 @@ def stats(
         medimg stats --labels aseg.nii.gz --format csv t1.nii.gz > regions.csv
         medimg stats --field mean --overall --recursive study/
     """
-    wanted = Describing(mask=mask, labels=labels, table=table, percentiles=percentile, above=above, each=not overall)
+    wanted = Describing(
+        mask=mask, labels=labels, table=table, percentiles=percentile, above=above, each=not overall, reading=reading
+    )
     if wanted.known == ():
         console.warning(f"{public_name(str(labels))}: there is no label in it, background only")
     tally = Tally(describe_images(paths, wanted, recursive=recursive), console)

@@ -10,6 +10,7 @@ from medimg_cli.batch import BatchOptions, Work
 from medimg_cli.cli.options import InOut, Level, Strict, with_options
 from medimg_cli.cli.render import Console
 from medimg_cli.cli.running import run_batch
+from medimg_cli.formats.reading import Reading
 
 __all__ = ["undo"]
 
@@ -32,6 +33,7 @@ def undo(
     compression_level: Level = None,
     strict: Strict = False,
     *,
+    reading: Reading,
     batch: BatchOptions,
     console: Console,
 ) -> int:
@@ -66,4 +68,4 @@ def undo(
         level=compression_level,
         strict=strict,
     )
-    return run_batch(paths, Work("medimg_cli.restoring:undo", wanted), batch=batch, console=console)
+    return run_batch(paths, Work("medimg_cli.restoring:undo", wanted), batch=batch, reading=reading, console=console)

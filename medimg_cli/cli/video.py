@@ -7,6 +7,7 @@ from medimg_cli.cli.gif import At, Axis, Bounce, Fps, Reverse, Seconds, Size, Ti
 from medimg_cli.cli.options import InOut, with_options
 from medimg_cli.cli.render import Console
 from medimg_cli.cli.running import run_batch
+from medimg_cli.formats.reading import Reading
 from medimg_cli.media.look import Look
 
 __all__ = ["video"]
@@ -24,6 +25,7 @@ def video(
     bounce: Bounce = False,
     size: Size = None,
     *,
+    reading: Reading,
     look: Look,
     batch: PictureOptions,
     console: Console,
@@ -51,4 +53,4 @@ def video(
 
     film = Film(axis=axis, time=time, at=at, seconds=seconds, fps=fps, reverse=reverse, bounce=bounce, size=size)
     work = Work("medimg_cli.picturing.films:video", Filming(film=film, look=look), steps=True)
-    return run_batch(paths, work, batch=batch, console=console, suffix=".mp4")
+    return run_batch(paths, work, batch=batch, reading=reading, console=console, suffix=".mp4")

@@ -10,6 +10,7 @@ from medimg_cli.batch import PictureOptions, Work
 from medimg_cli.cli.options import InOut, with_options
 from medimg_cli.cli.render import Console
 from medimg_cli.cli.running import run_batch
+from medimg_cli.formats.reading import Reading
 from medimg_cli.media.look import PageLook
 from medimg_cli.picturing.viewing import MOST, Viewing
 
@@ -32,6 +33,7 @@ def view(
     ] = None,
     browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     *,
+    reading: Reading,
     look: PageLook,
     batch: PictureOptions,
     console: Console,
@@ -58,4 +60,4 @@ def view(
     """
     wanted = Viewing(look=look, overlays=tuple(overlay or ()), max_size=max_size, browser=browser)
     work = Work("medimg_cli.picturing.viewing:view", wanted)
-    return run_batch(paths, work, batch=batch, console=console, suffix=".html")
+    return run_batch(paths, work, batch=batch, reading=reading, console=console, suffix=".html")

@@ -8,12 +8,14 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medimg_cli.errors import UsageError
-from medimg_cli.listing import Listing, failed, open_named
+from medimg_cli.expanding import open_named
+from medimg_cli.listing import Listing, failed
 from medimg_cli.media.terminal import CELL, Protocol, beside, blocks, characters, columns_within, framed, kitty
 from medimg_cli.operations.requests import PlaceRequest
-from medimg_cli.pipeline import shown_name
+from medimg_cli.pipeline import image_name
 
 if TYPE_CHECKING:
+    from medimg_cli.formats.reading import Reading
     from medimg_cli.media.frames import Plane, Scene
     from medimg_cli.media.look import Look
 
@@ -81,6 +83,8 @@ class Wanted:
         Letter: one slice across this axis. Left out: the three views.
     at : str, optional
         Where on the axis, as `PlaceRequest` takes it; left out: the middle.
+    reading : Reading, optional
+        Which image of a source that holds several; not for the overlay.
 
     Raises
     ------
@@ -91,6 +95,7 @@ class Wanted:
     look: Look
     axis: str | None = None
     at: str | None = None
+    reading: Reading | None = None
 
     def __post_init__(self) -> None:
         if self.axis is not None:
@@ -143,10 +148,11 @@ class Exhibit:
     def __init__(self, path: str, wanted: Wanted, screen: Screen) -> None:
         from medimg_cli.media.scenes import open_scene
 
-        self.name = shown_name(path)
         self.plain = wanted.look.plain
         look = replace(wanted.look, plain=self.plain or screen.is_text)
-        opened = open_scene(open_named(path), look, path)
+        backend = open_named(path, wanted.reading)
+        self.name = image_name(path, backend.header)
+        opened = open_scene(backend, look, path)
         self._first = opened.scene
         self.warnings = (*opened.header.warnings, *opened.remarks)
         self.start = self._stance(wanted)

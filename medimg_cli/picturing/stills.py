@@ -31,11 +31,11 @@ from medimg_cli.pipeline import (
     Change,
     Pipeline,
     Saving,
+    image_name,
     open_input,
     output_path,
     process,
     selection_requests,
-    shown_name,
     target_name,
     write_change,
 )
@@ -87,7 +87,7 @@ def plot(task: Task, wanted: Plotting, *, threads: int) -> Report:
     """
     picture_kind(target_name(task))
     backend = open_input(task)
-    drawn = draw_plot(backend, wanted.look, wanted.plot, name=shown_name(task.input))
+    drawn = draw_plot(backend, wanted.look, wanted.plot, name=image_name(task.input, backend.header))
     _write(task, drawn.picture)
     return Report(warnings=backend.header.warnings, remarks=drawn.remarks)
 

@@ -14,9 +14,9 @@ import numpy as np
 from medimg_cli.backends import ArrayBackend
 from medimg_cli.batch import STREAM, BatchOptions, Outcome, Report, Task, Work, run_tasks
 from medimg_cli.dtypes import is_complex
-from medimg_cli.errors import UsageError
+from medimg_cli.errors import MedImgError, UsageError
+from medimg_cli.expanding import Entry, expand, fit, open_named
 from medimg_cli.facts import find_images, image_facts
-from medimg_cli.formats import open_backend
 from medimg_cli.listing import failed
 from medimg_cli.media.look import Look, SurveyLook
 from medimg_cli.media.report import report_page, size_text
@@ -31,6 +31,7 @@ from medimg_cli.storage.urls import is_url, public_name
 
 if TYPE_CHECKING:
     from medimg_cli.backends import Backend
+    from medimg_cli.formats.reading import Reading
     from medimg_cli.media.film import Advance
     from medimg_cli.media.frames import Plane, Scene
 
@@ -44,6 +45,7 @@ __all__ = [
     "page",
     "report",
     "survey",
+    "tasks_of",
     "views",
 ]
 
@@ -122,12 +124,13 @@ def report(task: Task, wanted: Surveying, *, threads: int, advance: Advance | No
     """
     with page_file(task) as file:
         images, seen = find(task.inputs)
+        tasks = tasks_of(images, task.reading)
         found: dict[str, Surveyed] = {}
-        for one in survey(images, wanted):
+        for one in survey(tasks, wanted):
             found[one.record["path"]] = one
             if advance is not None:
-                advance(len(found), len(images))
-        seen += [found[image] for image in images]
+                advance(len(found), len(tasks))
+        seen += [found[name] for name in tasks.values()]
         written = 0
         for piece in page(task.inputs, [one.record for one in seen], wanted):
             file.write(piece)
@@ -175,13 +178,46 @@ def find(paths: Iterable[str]) -> tuple[list[str], list[Surveyed]]:
     return list(images), failures
 
 
-def survey(images: Sequence[str], wanted: Surveying) -> Iterator[Surveyed]:
+def tasks_of(images: Iterable[str], reading: Reading | None = None) -> dict[Task, str]:
+    """Return the tasks of looking at images, and what each image is called: its path, and which series it is.
+
+    Parameters
+    ----------
+    images : iterable of str
+        Each once.
+    reading : Reading, optional
+        Which series of those that a path holds; left out: all.
+
+    Examples
+    --------
+    >>> list(tasks_of(["a.nii", "b.nii"]).values())
+    ['a.nii', 'b.nii']
+    """
+    tasks: dict[Task, str] = {}
+    for path in images:
+        try:
+            entries = expand(path, reading)
+        except (MedImgError, OSError):
+            entries = [Entry(path, reading)]  # whoever looks at it will say why
+        for entry in entries:
+            tasks[Task(path, STREAM, reading=entry.reading)] = _named(entry) if len(entries) > 1 else path
+    return tasks
+
+
+def _named(entry: Entry) -> str:
+    """Return what one of the series of a path is called."""
+    facts = entry.facts() or {}
+    words = (fit(str(facts.get(key) or "")) for key in ("description", "label"))
+    return " ".join(filter(None, (entry.path, f"@{facts.get('index')}", *words)))
+
+
+def survey(tasks: Mapping[Task, str], wanted: Surveying) -> Iterator[Surveyed]:
     """Look at images, several at a time; one that fails never stops the others.
 
     Parameters
     ----------
-    images : sequence of str
-        Each once.
+    tasks : mapping of Task to str
+        What to look at, and what each is called.
     wanted : Surveying
 
     Yields
@@ -189,14 +225,14 @@ def survey(images: Sequence[str], wanted: Surveying) -> Iterator[Surveyed]:
     Surveyed
         One an image, in the order in which they end.
     """
-    tasks = [Task(path, STREAM) for path in images]
     work = Work(f"{__name__}:look_at", wanted)
-    for outcome in run_tasks(tasks, work, BatchOptions(jobs=wanted.jobs)):
+    for outcome in run_tasks(list(tasks), work, BatchOptions(jobs=wanted.jobs)):
+        name = tasks[outcome.task]
         if isinstance(outcome.report, Surveyed):
-            yield outcome.report
+            yield replace(outcome.report, record={**outcome.report.record, "path": name})
         else:  # the process was killed
-            path, message = outcome.task.input, outcome.error or "failed"
-            record = {"path": path, "error": message.removeprefix(f"{public_name(path)}: ")}
+            message = outcome.error or "failed"
+            record = {"path": name, "error": message.removeprefix(f"{public_name(outcome.task.input)}: ")}
             yield Surveyed(record=record, failures=(outcome,))
 
 
@@ -292,7 +328,7 @@ def look_at(task: Task, wanted: Surveying, *, threads: int) -> Surveyed:
     path = task.input
     record: dict[str, Any] = {"path": path, "findings": []}
     try:
-        source = open_backend(path)
+        source = open_named(path, task.reading)
         header = source.header
         record.update(image_facts(header, path), orientation_known=header.orientation_known)
         backend = _at_hand(source)

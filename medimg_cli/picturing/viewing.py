@@ -13,7 +13,7 @@ from medimg_cli.dtypes import ITEMSIZE, integer_range, is_complex, is_integer
 from medimg_cli.errors import UnsupportedError, UsageError
 from medimg_cli.media.look import Look, PageLook
 from medimg_cli.picturing.pages import page_file
-from medimg_cli.pipeline import open_input, shown_name
+from medimg_cli.pipeline import image_name, open_input, shown_name
 from medimg_cli.storage.urls import public_name
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _page(backend: Backend, path: str, wanted: Viewing, threads: int) -> tuple[P
     facts = dict(_facts(header))
     notes += [note for each in made for note in each.notes]
     page = Page(
-        title=shown_name(path),
+        title=image_name(path, header),
         summary=", ".join(facts[name] for name in ("shape", "spacing", "type")),
         facts=tuple(facts.items()),
         notes=[note.partition(" (--")[0] for note in notes],

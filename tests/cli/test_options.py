@@ -24,8 +24,10 @@ def test_options_are_the_fields_of_their_dataclass(name: str) -> None:
     group = getattr(import_module(module), kind)
     fields = {field.name: field for field in dataclasses.fields(group)}
     senseless = {
-        "OneOutput": ("output_dir", "jobs"),
-        "OnePage": ("output_dir", "suffix", "report"),
+        "OneOutput": ("output_dir", "name", "jobs"),
+        "OnePage": ("output_dir", "suffix", "name", "report"),
+        "Reading": ("files",),
+        "GatheredReading": ("tolerance", "files"),
         "PageLook": ("overlay", "plain"),
         "SurveyLook": ("overlay", "outline", "opacity"),
     }.get(kind, ())

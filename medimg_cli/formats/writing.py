@@ -97,7 +97,11 @@ def _save_dicom(
     """Write DICOM; a loss is told, or refused before anything appears."""
     from medimg_cli.formats.dicom.targets import DicomSaving, save
 
-    lost = _lost(backend.header, _fit_dicom(backend.header, path, saving), carried)
+    header, fitted = backend.header, _fit_dicom(backend.header, path, saving)
+    lost = _lost(header, fitted, carried)
+    if not header.orientation_known and fitted.orientation_known and header.affine_source != "pixdim":
+        note = "orientation: it was unknown, DICOM states one"
+        lost += (Difference("orientation", None, "".join(fitted.orientation), note),)
     _refuse_losses(lost, "DICOM", path, strict)
     save(backend, path, saving or DicomSaving(), force=force)
     return lost

@@ -113,3 +113,29 @@ def test_one_slice_is_one_file(medimg: Run, here: Path) -> None:
     result = medimg("convert", "one.nii.gz", "one.dcm")
     assert result.code == 0, result.err
     assert pydicom.dcmread("one.dcm").Rows == 6
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (20, 30, 3)])
+def test_a_picture_is_given_no_place(shape: tuple[int, ...], medimg: Run, here: Path) -> None:
+    """Nobody knows where in a patient a photograph lies: a Secondary Capture need not say it."""
+    pictures = pytest.importorskip("PIL.Image")
+    pixels = np.random.default_rng(3).integers(0, 256, shape).astype("uint8")
+    pictures.fromarray(pixels).save("x.png")
+    assert medimg("convert", "x.png", "x.dcm").code == 0
+    found = pydicom.dcmread("x.dcm")
+    assert found.SOPClassUID == "1.2.840.10008.5.1.4.1.1.7"
+    assert not {"ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID", "PixelSpacing"} & set(
+        found.dir()
+    )
+    assert not mi.Image("x.dcm").header.orientation_known
+    assert medimg("convert", "x.dcm", "back.png").code == 0
+    np.testing.assert_array_equal(np.asarray(pictures.open("back.png")), pixels)
+
+
+def test_a_volume_of_unknown_orientation_gets_one_and_says_so(medimg: Run, here: Path) -> None:
+    np.save("x.npy", ARRAY)
+    result = medimg("convert", "x.npy", "out/")
+    assert result.code == 0
+    assert "orientation: it was unknown, DICOM states one" in result.err
+    assert medimg("convert", "--strict", "x.npy", "strict/").code == 2
+    assert not Path("strict").exists()

@@ -5,7 +5,7 @@ Decisions:
 - A name that ends in a slash is a folder for a series. An existing folder without the slash is none, so that nobody
   fills a folder who meant to name a file in it.
 - ``X.dcm`` is one file: a label map becomes a Segmentation, an image of one slice is itself, and others are refused.
-- The modality is that of the image's metadata, else that of colours (OT), else MR.
+- The modality is that of colours and pictures (OT), else that of the image's metadata, else MR.
 - ``fit`` says what comes back apart from the order along K, which a right-handed series may turn round.
 """
 
@@ -81,7 +81,7 @@ class DicomSaving:
         stated = header.metadata.get("Modality")
         if self.modality is not None:
             return self.modality
-        if ("rgb", 3) in header.channel_axes():
+        if ("rgb", 3) in header.channel_axes() or (header.affine_source == "picture" and header.shape[3] == 1):
             return "OT"
         return str(stated) if stated in MODALITIES else "MR"
 
@@ -135,7 +135,9 @@ def fit(header: Header, path: str, saving: DicomSaving) -> Header:
     }
     return header.replace(
         dtype="uint8" if header.dtype == "uint8" and modality == "OT" else wide,
-        format="dicom", compression=None, affine_source="dicom", labels=None, history=(), extensions=(),
+        format="dicom", compression=None,
+        affine_source="picture" if writing.is_picture(header, modality) else "dicom",
+        labels=None, history=(), extensions=(),
         description=described.get("SeriesDescription", ""), metadata=kept, intent=None, intent_params=(),
         intent_name="", sform=None, qform=None, sform_code=None, qform_code=None, native=None, warnings=(),
     )  # fmt: skip

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from medimg_cli.formats.dicom.frames import Frame
     from medimg_cli.formats.dicom.templates import Template
 
-__all__ = ["MODALITIES", "WIDE", "described", "keyword_of", "refuse", "save_dicom", "thickness"]
+__all__ = ["MODALITIES", "WIDE", "described", "is_picture", "keyword_of", "refuse", "save_dicom", "thickness"]
 
 #: Modality -> SOP class, ImageType, and what its objects must say beside.
 MODALITIES: Mapping[str, tuple[str, tuple[str, ...], Mapping[str, Any]]] = {
@@ -296,6 +296,24 @@ def _common(header: Header, modality: str, known: Mapping[str, Any]) -> dict[str
         "ImageType": list(kind),
         "SpecificCharacterSet": "ISO_IR 192",
         "Manufacturer": NOBODY,
+        **(_sized(sizes) if is_picture(header, modality) else _placed(header, steps, sizes)),
+    }
+
+
+def is_picture(header: Header, modality: str) -> bool:
+    """Tell whether an image is written without a place: a picture that says nothing of where it lies."""
+    return modality == "OT" and header.affine_source == "picture" and header.shape[3] == 1
+
+
+def _sized(sizes: Sequence[float]) -> dict[str, Any]:
+    """Return the pixel size of a picture (PS3.3, C.8.6.1); nothing where it is the one that stands for none."""
+    known = tuple(sizes[:2]) != (1.0, 1.0)
+    return {"NominalScannedPixelSpacing": [decimal(sizes[1]), decimal(sizes[0])]} if known else {}
+
+
+def _placed(header: Header, steps: Sequence[Sequence[float]], sizes: Sequence[float]) -> dict[str, Any]:
+    """Return what all slices say of where they lie (PS3.3, C.7.6.2)."""
+    return {
         "PixelSpacing": [decimal(sizes[1]), decimal(sizes[0])],
         "ImageOrientationPatient": [
             decimal(x / size) for step, size in zip(steps[:2], sizes, strict=False) for x in step
@@ -312,7 +330,8 @@ def _uids(stored: np.ndarray[Any, Any], header: Header, shared: Mapping[str, Any
     for channel in stored:
         digest.update(channel.tobytes(order="K"))
     seed = digest.digest()
-    names = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+    frame = ("FrameOfReferenceUID",) if "ImageOrientationPatient" in shared else ()
+    names = ("StudyInstanceUID", "SeriesInstanceUID", *frame)
     return {name: str(shared.get(name) or derived_uid(seed, name)) for name in names}
 
 
@@ -337,7 +356,8 @@ def _slices(
             number = t * count + n + 1
             made.InstanceNumber = number
             made.SOPInstanceUID = derived_uid(shared["SeriesInstanceUID"].encode(), f"instance {number}")
-            made.ImagePositionPatient = [decimal(x) for x in lps.apply((0, 0, k))]
+            if "ImageOrientationPatient" in shared:
+                made.ImagePositionPatient = [decimal(x) for x in lps.apply((0, 0, k))]
             if shared["Modality"] == "PT":
                 made.ImageIndex = number
                 if volumes > 1:

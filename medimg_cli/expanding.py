@@ -231,7 +231,7 @@ def check_template(template: str) -> None:
         named = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
         unknown = next((name for name in named if name not in FIELDS), None)
         if unknown is not None:
-            raise UsageError(f"--name {template!r}: there is no field {unknown!r}", hint=hint)
+            raise ValueError(f"there is no field {unknown!r}")
         _filled(template, {**dict.fromkeys(FIELDS, "a"), "number": 1, "index": 1})
     except (ValueError, TypeError) as error:
         raise UsageError(f"--name {template!r}: {error}", hint=hint) from None

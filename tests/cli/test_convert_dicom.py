@@ -139,3 +139,12 @@ def test_a_volume_of_unknown_orientation_gets_one_and_says_so(medimg: Run, here:
     assert "orientation: it was unknown, DICOM states one" in result.err
     assert medimg("convert", "--strict", "x.npy", "strict/").code == 2
     assert not Path("strict").exists()
+
+
+def test_tags_of_numbers_that_are_no_text(medimg: Run, here: Path) -> None:
+    mi.ScalarImage(ARRAY[None, :, :, :1], affine=AFFINE).save("one.nii.gz")
+    assert medimg("convert", "--tag", "DiffusionBValue=800", "one.nii.gz", "one.dcm").code == 0
+    assert pydicom.dcmread("one.dcm").DiffusionBValue == 800.0
+    result = medimg("convert", "--tag", "DiffusionBValue=much", "one.nii.gz", "two.dcm")
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert not Path("two.dcm").exists()

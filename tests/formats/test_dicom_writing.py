@@ -14,7 +14,15 @@ import pytest
 import medimg_cli as mi
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import ArrayBackend
-from medimg_cli.errors import CastError, GeometryError, MedImgError, StorageError, UnsupportedError, UsageError
+from medimg_cli.errors import (
+    CastError,
+    GeometryError,
+    LossWarning,
+    MedImgError,
+    StorageError,
+    UnsupportedError,
+    UsageError,
+)
 from medimg_cli.formats import open_backend
 from medimg_cli.formats.dicom.writing import save_dicom
 from medimg_cli.header import Gradients, Header
@@ -170,7 +178,7 @@ def test_a_tilted_image_stays_tilted(tmp_path: Path) -> None:
 
 def test_folders_are_not_overwritten(tmp_path: Path) -> None:
     save_dicom(image(), str(tmp_path / "out"))
-    with pytest.raises(StorageError, match="exists already"):
+    with pytest.raises(StorageError, match="already exists"):
         save_dicom(image(), str(tmp_path / "out"))
     save_dicom(image(shape=(1, 5, 4, 2)), str(tmp_path / "out"), force=True)
     assert len(list((tmp_path / "out").iterdir())) == 2
@@ -178,11 +186,68 @@ def test_folders_are_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="something else"):
         save_dicom(image(), str(tmp_path / "out"), force=True)
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(StorageError, match="no folder"):
+    with pytest.raises(StorageError, match="is a file"):
         save_dicom(image(), str(tmp_path / "file"), force=True)
-    with pytest.raises(MedImgError, match="no such file"):
+    with pytest.raises(MedImgError, match="does not exist"):
         save_dicom(image(), str(tmp_path / "no" / "out"))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "out"]
+    (tmp_path / "empty").mkdir()
+    save_dicom(image(), str(tmp_path / "empty"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file", "out"]
+
+
+def test_a_killed_run_leaves_nothing_for_long(tmp_path: Path) -> None:
+    (tmp_path / ".out.medimg-0123456789ab").mkdir()  # what such a run leaves
+    save_dicom(image(), str(tmp_path / "out"))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out").symlink_to("real")
+    save_dicom(image(), str(tmp_path / "out"))
+    assert (tmp_path / "out").is_symlink()
+    assert len(list((tmp_path / "real").iterdir())) == SHAPE[3]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("PatientID", "a\x1b[31mb"),
+        ("PatientName", "Doe^Jane\nroot"),
+        ("PatientComments", "a\x07"),
+        ("PatientID", "a\\b"),
+        ("PatientID", "\udcff"),
+        ("SpecificCharacterSet", "ISO_IR 6"),
+        ("PerFrameFunctionalGroupsSequence", []),
+        ("MediaStorageSOPClassUID", "1.2"),
+        ("AffectedSOPClassUID", "1.2"),
+        ("SmallestImagePixelValue", "3"),
+        ("SeriesNumber", "99999999999"),
+        ("DiffusionBValue", "100"),
+    ],
+)
+def test_hostile_metadata(keyword: str, value: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=keyword) as caught:
+        save_dicom(image(), str(tmp_path / "out"), metadata={keyword: value})
+    assert str(caught.value).isprintable() and "nema.org" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_nasty_values_of_a_template_stay_behind(tmp_path: Path) -> None:
+    save_dicom(image(), str(tmp_path / "old"), metadata={"PatientName": "Doe^Jane"})
+    for path in (tmp_path / "old").iterdir():
+        found = pydicom.dcmread(path)
+        found.PatientID = "4\x1b[2J2"
+        found.save_as(path)
+    with pytest.warns(LossWarning, match="PatientID cannot be taken over"):
+        save_dicom(image(), str(tmp_path / "out"), template=str(tmp_path / "old"))
+    found = pydicom.dcmread(tmp_path / "out" / "00001.dcm")
+    assert (found.PatientName, found.PatientID) == ("Doe^Jane", "")
+
+
+def test_lines_of_a_comment_are_kept(tmp_path: Path) -> None:
+    save_dicom(image(), str(tmp_path / "out"), metadata={"PatientComments": "one\r\ntwo"})
+    assert pydicom.dcmread(tmp_path / "out" / "00001.dcm").PatientComments == "one\r\ntwo"
 
 
 def test_nothing_is_left_where_writing_fails(tmp_path: Path) -> None:

@@ -305,7 +305,7 @@ def _film(file: DicomFile) -> list[Frame]:
 
 
 def _times(file: DicomFile) -> list[float] | None:
-    """Return when each frame was taken, in ms after the first; None where nothing says it (C.7.6.5)."""
+    """Return when each frame was taken, in ms after the first; None where nothing says it (PS3.3, C.7.6.5)."""
     elements, count = file.elements, file.frames
     steps = _numbering(file, "FrameTimeVector")
     if steps is not None:

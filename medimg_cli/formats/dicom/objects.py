@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from hashlib import sha256
 from math import hypot
@@ -65,16 +66,34 @@ def misfit(keyword: str, value: Any) -> str:
     import warnings
 
     from pydicom.config import RAISE
-    from pydicom.datadict import dictionary_VR
+    from pydicom.datadict import dictionary_VM, dictionary_VR
     from pydicom.dataelem import DataElement
+    from pydicom.filebase import DicomBytesIO
+    from pydicom.filewriter import write_data_element
 
+    kind = dictionary_VR(keyword)
+    if " or " in kind:
+        return f"its type ({kind}) depends on the pixels"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            DataElement(keyword, dictionary_VR(keyword), value, validation_mode=RAISE)
+            element = DataElement(keyword, kind, value, validation_mode=RAISE)
+            memory = DicomBytesIO()
+            memory.is_little_endian, memory.is_implicit_VR = True, False
+            write_data_element(memory, element, ["utf8"])
     except Exception as error:  # pydicom raises what it likes
-        return one_line(error)
-    return ""
+        return one_line(error).partition(" Please see")[0].partition(" Set 'config")[0]
+    if dictionary_VM(keyword) == "1" and element.VM > 1:
+        return f"it holds one value, these are {element.VM}"
+    return _control_characters(kind, element.value if element.VM > 1 else [element.value])
+
+
+def _control_characters(kind: str, texts: Sequence[Any]) -> str:
+    """Say that texts hold control characters that their type has no room for (PS3.5, 6.1.3)."""
+    allowed = "\t\n\f\r" if kind in ("ST", "LT", "UT") else ""
+    text = "" if kind == "SQ" else "".join(map(str, texts))
+    bad = any(unicodedata.category(each) in ("Cc", "Cs") and each not in allowed for each in text)
+    return "it holds control characters" if bad else ""
 
 
 def columns(header: Header) -> Sequence[Vector]:

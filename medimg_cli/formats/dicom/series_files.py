@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from string import Formatter
 from typing import Any
 
-from medimg_cli.errors import StorageError, UsageError
+from medimg_cli.errors import UsageError
 from medimg_cli.formats.dicom.reading import EXPLICIT, is_dicom
-from medimg_cli.storage.source import PathSource, system_error
+from medimg_cli.storage.atomic import AtomicGroup
+from medimg_cli.storage.atomic_folder import StagedFolder
+from medimg_cli.storage.source import PathSource
 
 __all__ = ["PATTERN", "file_names", "write_files"]
 
@@ -60,7 +61,7 @@ def _is_number(field: str | None, spec: str | None, conversion: str | None) -> b
 
 
 def write_files(slices: Iterator[tuple[str, Any]], folder: str, force: bool) -> list[str]:
-    """Write slices into a new folder beside the target, which then takes its name.
+    """Write slices into a folder that appears when all of them are there.
 
     Parameters
     ----------
@@ -82,50 +83,26 @@ def write_files(slices: Iterator[tuple[str, Any]], folder: str, force: bool) -> 
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import UID
 
-    target = os.path.abspath(folder)
-    _check_target(target, force)
-    parent, name = os.path.split(target)
     names = []
-    try:
-        around = tempfile.mkdtemp(prefix=f".{name}.medimg-", dir=parent)
-        staged = os.path.join(around, name)  # a folder in the other one, for that is nobody else's to read
-        try:
-            os.mkdir(staged)
-            for file, made in slices:
-                made.file_meta = FileMetaDataset()
-                made.file_meta.TransferSyntaxUID = UID(EXPLICIT)
-                names.append(file)
-                made.save_as(os.path.join(staged, names[-1]), enforce_file_format=True)
-            _take_name(staged, target, f"{around}-old")
-        finally:
-            shutil.rmtree(around, ignore_errors=True)
-    except OSError as error:
-        raise system_error(error, folder) from error
+    with AtomicGroup(force=force) as group:
+        empty = os.path.isdir(folder) and not os.listdir(folder)  # takes a series in, whoever made it
+        replaceable = _is_series if force else _is_nothing
+        staged = group.add(StagedFolder(folder, force=force or empty, replaceable=replaceable))
+        for name, made in slices:
+            made.file_meta = FileMetaDataset()
+            made.file_meta.TransferSyntaxUID = UID(EXPLICIT)
+            memory = io.BytesIO()
+            made.save_as(memory, enforce_file_format=True)
+            staged.write(name, memory.getvalue())
+            names.append(name)
     return [os.path.join(folder, name) for name in names]
 
 
-def _check_target(target: str, force: bool) -> None:
-    """Refuse a target that holds something, unless it may be replaced and is a series."""
-    if not os.path.lexists(target):
-        return
-    if not os.path.isdir(target) or os.path.islink(target):
-        raise StorageError("exists and is no folder", path=target)
-    inside = [os.path.join(target, name) for name in os.listdir(target)]
-    if inside and not force:
-        raise StorageError("exists already", path=target, hint="force=True replaces it")
-    if not all(os.path.isfile(path) and is_dicom(PathSource(path).head(132)) for path in inside):
-        raise StorageError("holds something else than DICOM files and is not replaced", path=target)
+def _is_nothing(folder: str) -> bool:
+    return False
 
 
-def _take_name(staged: str, target: str, old: str) -> None:
-    """Rename a folder to its target; what stood there is moved away, and comes back where that fails."""
-    if not os.path.lexists(target):
-        os.rename(staged, target)
-        return
-    os.rename(target, old)
-    try:
-        os.rename(staged, target)
-    except OSError:
-        os.rename(old, target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+def _is_series(folder: str) -> bool:
+    """Tell whether a folder holds DICOM files and nothing else."""
+    inside = [os.path.join(folder, name) for name in os.listdir(folder)]
+    return all(os.path.isfile(path) and is_dicom(PathSource(path).head(132)) for path in inside)

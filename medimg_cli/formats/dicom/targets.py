@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["DicomSaving", "fit", "is_target", "save"]
 
 _SUFFIXES = (".dcm", ".dicom", ".ima")
+#: Types of elements that are no text -> what makes a number of one.
+_BINARY: Mapping[str, type] = {**dict.fromkeys(("US", "SS", "UL", "SL", "UV", "SV"), int), "FL": float, "FD": float}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,8 @@ class DicomSaving:
 
     def metadata(self) -> dict[str, Any]:
         """Return tags: keyword -> value."""
-        return {tag.partition("=")[0].strip(): tag.partition("=")[2] for tag in self.tags}
+        pairs = [(tag.partition("=")[0].strip(), tag.partition("=")[2]) for tag in self.tags]
+        return {keyword: _value(keyword, text) for keyword, text in pairs}
 
     def modality_of(self, header: Header) -> str:
         """Return the modality that an image is written as."""
@@ -84,6 +87,20 @@ class DicomSaving:
         if ("rgb", 3) in header.channel_axes() or (header.affine_source == "picture" and header.shape[3] == 1):
             return "OT"
         return str(stated) if stated in MODALITIES else "MR"
+
+
+def _value(keyword: str, text: str) -> Any:
+    """Return numbers for an element that holds binary ones; the text itself where it is none, or holds none."""
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+    kind = dictionary_VR(keyword) if tag_for_keyword(keyword) is not None else ""
+    if not text or kind not in _BINARY:
+        return text
+    try:
+        numbers = [_BINARY[kind](part) for part in text.split("\\")]
+    except ValueError:
+        return text  # whoever writes it says what is wrong
+    return numbers if len(numbers) > 1 else numbers[0]
 
 
 def is_target(path: str) -> bool:

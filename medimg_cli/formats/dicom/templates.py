@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from medimg_cli.errors import UnsupportedError, UsageError
+from medimg_cli.errors import LossWarning, UnsupportedError, UsageError
 from medimg_cli.formats.dicom.catalogue import catalogue
 from medimg_cli.formats.dicom.objects import misfit
 from medimg_cli.formats.dicom.reading import full_dataset
@@ -124,14 +124,22 @@ def fitting(found: Sequence[tuple[Series, Grid]], grid: Grid) -> list[tuple[Seri
 
 
 def values(series: Series, wanted: Sequence[str]) -> dict[str, Any]:
-    """Return elements of the first file by keyword; values that DICOM forbids, and empty ones, are left out."""
+    """Return elements of the first file by keyword, without empty ones; values that DICOM forbids stay behind, with a
+    warning that names their keywords.
+    """
+    import warnings
+
     file = series.files[0]
     with foreign_errors(file.source.name, "DICOM"):
         dataset = full_dataset(file, "SpecificCharacterSet", *wanted)
         dataset.decode()
         found = {element.keyword: element.value for element in dataset if element.VR != "SQ"}
     kept = {keyword: found[keyword] for keyword in wanted if found.get(keyword) not in (None, "", [])}
-    return {keyword: value for keyword, value in kept.items() if not misfit(keyword, value)}
+    wrong = [keyword for keyword, value in kept.items() if misfit(keyword, value)]
+    if wrong:
+        text = f"the template's {', '.join(wrong)} cannot be taken over: DICOM forbids such a value"
+        warnings.warn(text, LossWarning, stacklevel=2)
+    return {keyword: value for keyword, value in kept.items() if keyword not in wrong}
 
 
 def _frames(series: Series, own: Grid, grid: Grid) -> tuple[tuple[Frame, ...], ...]:

@@ -73,6 +73,7 @@ _OWN = frozenset((
     *("PixelRepresentation", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
     *("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept"),
     *("SliceThickness", "SpacingBetweenSlices", "InstanceNumber", "Modality", "TransferSyntaxUID"),
+    *("SpecificCharacterSet", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *("ImageType", "SourceImageSequence", "ImageIndex", "NumberOfSlices", "NumberOfTimeSlices", "SeriesType"),
 ))  # fmt: skip
 _BIDS = {"ManufacturersModelName": "ManufacturerModelName", "EchoNumber": "EchoNumbers"}
@@ -186,10 +187,11 @@ def _checked(metadata: Mapping[str, Any]) -> dict[str, Any]:
     from pydicom.datadict import tag_for_keyword
 
     for keyword, value in metadata.items():
-        if keyword in _OWN:
-            raise UsageError(f"{keyword} is what the image itself says", hint="leave it out of metadata")
-        if tag_for_keyword(keyword) is None:
+        tag = tag_for_keyword(keyword)
+        if tag is None:
             raise UsageError(f"DICOM has no keyword {keyword!r}")
+        if keyword in _OWN or tag >> 16 < 8:  # groups below 8 are of messages, files and media (PS3.5, 7.1)
+            raise UsageError(f"{keyword} is what the image itself says", hint="leave it out of metadata")
         problem = misfit(keyword, value)
         if problem:
             raise UsageError(f"{keyword} cannot be {str(value)[:80]!r}: {problem}")
@@ -202,7 +204,7 @@ def _channels(header: Header, modality: str) -> bool:
     if kinds == ("rgb",) and header.channels == 3 and header.dtype == "uint8":
         if modality == "OT":
             return True
-        raise UnsupportedError(f"DICOM {modality} holds no colours", hint="use modality='OT'")
+        raise UnsupportedError(f"DICOM {modality} holds no colours", hint="use modality='OT' (--modality OT)")
     if kinds not in ((), ("time",)) and not (header.gradients and len(kinds) == 1):
         raise UnsupportedError(f"a DICOM series holds no axis {' x '.join(kinds)}", hint="pick one channel")
     return False
@@ -238,7 +240,7 @@ def _narrowed(
             return raw.astype(dtype), slope, inter
     if not rescale:
         what = "are no whole numbers" if raw.dtype.kind == "f" else f"reach from {low} to {high}"
-        raise CastError(f"its values {what}, DICOM holds 16 bits", hint="add rescale=True, or cast it first")
+        raise CastError(f"its values {what}, DICOM holds 16 bits", hint="add rescale=True, or cast it first (--dtype)")
     first = float(decimal(float(low)))
     step = float(decimal((float(high) - first) / 65535)) or 1.0
     numbers = np.rint((raw.astype("float64") - first) / step)

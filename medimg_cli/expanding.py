@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from string import Formatter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -232,16 +232,12 @@ def check_template(template: str) -> None:
         unknown = next((name for name in named if name not in FIELDS), None)
         if unknown is not None:
             raise ValueError(f"there is no field {unknown!r}")
-        _filled(template, {**dict.fromkeys(FIELDS, "a"), "number": 1, "index": 1})
+        template.format(**{**dict.fromkeys(FIELDS, "a"), "number": 1, "index": 1})
     except (ValueError, TypeError) as error:
         raise UsageError(f"--name {template!r}: {error}", hint=hint) from None
     parts = template.split("/")
     if not all(part.strip("._- ") for part in parts) or "\\" in template:
         raise UsageError(f"--name {template!r} is no name below the folder", hint=hint)
-
-
-def _filled(template: str, values: Mapping[str, Any]) -> str:
-    return template.format(**values)
 
 
 def series_names(entries: Iterable[Entry], template: str = TEMPLATE) -> list[str]:
@@ -271,7 +267,7 @@ def _name(entry: Entry, template: str) -> str:
     folder = os.path.basename(os.path.abspath(entry.path))
     texts = {name: fit(str(facts.get(name) or "")) for name in FIELDS}
     numbers = {"number": facts.get("number") or 0, "index": facts.get("index") or 0}
-    name = _filled(template, {**texts, "folder": fit(folder), **numbers})
+    name = template.format(**{**texts, "folder": fit(folder), **numbers})
     if texts["label"] and "{label" not in template:
         name += f"_{texts['label']}"
     return "/".join(fit(part, _LONGEST) or f"series_{numbers['index']}" for part in name.split("/"))

@@ -46,9 +46,6 @@ _IDENTITY = (
 _HALVES = {".img": ".hdr", ".rec": ".par", ".brik": ".head"}
 """Suffix of the voxels of a pair -> suffix of its header, which stands for both."""
 
-_SERIES = (".dcm", ".ima", ".dicom")
-"""Suffixes of files that are one image together with the others in their folder."""
-
 
 def image_facts(header: Header, path: str, series: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Put a header into the record of :data:`SCHEMA`.
@@ -175,8 +172,9 @@ def find_images(paths: Iterable[str], *, recursive: bool = False) -> Iterator[st
 
 
 def _walk(folder: str) -> Iterator[str]:
-    from medimg_cli.formats import all_formats, split_suffix
+    from medimg_cli.formats import all_formats, find_format, split_suffix
 
+    slices = find_format("dicom").suffixes
     known = {suffix for row in all_formats() if row.name != "archive" for suffix in row.suffixes}
     covered: list[str] = []  # folders whose series are read with all that lies below
     for place, folders, files in os.walk(folder):
@@ -190,7 +188,7 @@ def _walk(folder: str) -> Iterator[str]:
         for name in sorted(files + stores):
             stem, suffix, _ = split_suffix(name)
             header = _HALVES.get(suffix)
-            if series and suffix in _SERIES:
+            if series and suffix in slices:
                 continue
             if suffix in known and not (header and stem.lower() + header in present) and not name.startswith("."):
                 path = os.path.join(place, name)
@@ -200,11 +198,12 @@ def _walk(folder: str) -> Iterator[str]:
 
 def _is_series(folder: str, files: Sequence[str]) -> bool:
     """Tell whether the files of a folder are slices of DICOM."""
-    from medimg_cli.formats import split_suffix
+    from medimg_cli.formats import find_format, split_suffix
     from medimg_cli.formats.folders import holds_dicom
 
+    slices = find_format("dicom").suffixes
     suffixes = {split_suffix(name)[1] for name in files}
-    if not any(suffix in (*_SERIES, "") or suffix[1:].isdigit() for suffix in suffixes):
+    if not any(suffix in (*slices, "") or suffix[1:].isdigit() for suffix in suffixes):
         return False
     return holds_dicom(folder, files)
 

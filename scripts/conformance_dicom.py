@@ -6,7 +6,8 @@ import csv
 import hashlib
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +53,23 @@ def rows(data: Path) -> list[dict[str, str]]:
         return [row for row in csv.DictReader(file) if row["kind"].startswith("DICOM")]
 
 
-def check_dicom(data: Path, row: Mapping[str, str]) -> Result:
-    """Read a file or a folder, all voxels: they are the manifest's, or a refusal names why there are none."""
+@contextmanager
+def located(data: Path, row: Mapping[str, str]) -> Iterator[Path]:
+    """Yield where the file or folder of a row lies; one in an archive is unpacked for the time being."""
     archive, _, inside = row["path"].partition(":")
     if not inside:
-        return _checked(data / row["path"], row)
+        yield data / row["path"]
+        return
     with tempfile.TemporaryDirectory(prefix="medimg-series-") as folder:
         with tarfile.open(data / archive) as tar:
             tar.extractall(folder, filter="data")
-        return _checked(Path(folder) / inside, row)
+        yield Path(folder) / inside
+
+
+def check_dicom(data: Path, row: Mapping[str, str]) -> Result:
+    """Read a file or a folder, all voxels: they are the manifest's, or a refusal names why there are none."""
+    with located(data, row) as path:
+        return _checked(path, row)
 
 
 def _checked(path: Path, row: Mapping[str, str]) -> Result:

@@ -5,14 +5,12 @@ dcm2niix is the referee for mosaics, time and multi-frame objects. Where medimg 
 
 from __future__ import annotations
 
-import csv
 import json
-import tarfile
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import conformance_dicom
 import numpy as np
 import referee
 from referee import Facts
@@ -61,19 +59,13 @@ class Volume(NamedTuple):
 
 def rows(data: Path) -> list[dict[str, str]]:
     """Return the manifest's rows of DICOM folders."""
-    with (data / "MANIFEST.csv").open(newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if row["kind"] == "DICOM folder"]
+    return [row for row in conformance_dicom.rows(data) if row["kind"] == "DICOM folder"]
 
 
 def check_folder(data: Path, row: Mapping[str, str]) -> list[str]:
     """Return what is wrong with the images of a folder; nothing where all is as it should be."""
-    archive, _, inside = row["path"].partition(":")
-    if not inside:
-        return _checked(data / row["path"], row)
-    with tempfile.TemporaryDirectory(prefix="medimg-series-") as folder:
-        with tarfile.open(data / archive) as tar:
-            tar.extractall(folder, filter="data")
-        return _checked(Path(folder) / inside, row)
+    with conformance_dicom.located(data, row) as path:
+        return _checked(path, row)
 
 
 def _checked(path: Path, row: Mapping[str, str]) -> list[str]:

@@ -6,12 +6,10 @@ moment of asking, and go nowhere but to the screen.
 
 from __future__ import annotations
 
-import io
-
 from medimg_cli.formats.dicom.elements import printable
-from medimg_cli.formats.dicom.reading import DicomFile
+from medimg_cli.formats.dicom.reading import DicomFile, full_dataset
 from medimg_cli.formats.dicom.tags import IDENTIFYING
-from medimg_cli.formats.foreign import SourceFile, foreign_errors
+from medimg_cli.formats.foreign import foreign_errors
 
 __all__ = ["identity"]
 
@@ -24,10 +22,8 @@ def identity(file: DicomFile) -> dict[str, str]:
     FormatError
         If the file can no longer be read.
     """
-    from pydicom import dcmread
-
-    with foreign_errors(file.source.name, "DICOM"), io.BufferedReader(SourceFile(file.source)) as opened:
-        dataset = dcmread(opened, stop_before_pixels=True, force=True, specific_tags=list(IDENTIFYING))
+    with foreign_errors(file.source.name, "DICOM"):
+        dataset = full_dataset(file, *IDENTIFYING)
         texts = {keyword: dataset.get(keyword) for keyword in IDENTIFYING}
         return {keyword: printable(_text(value)) for keyword, value in texts.items() if value is not None}
 

@@ -207,7 +207,8 @@ def is_dicom(head: bytes) -> bool:
 
 def is_directory(source: ByteSource) -> bool:
     """Tell whether a DICOM file is a DICOMDIR, a list of others (PS3.10, 8)."""
-    return b"\x02\0\x02\0UI" in source.head(1 << 10)[:400] and _DIRECTORY.encode() in source.head(1 << 10)[:400]
+    head = source.head(400)
+    return b"\x02\0\x02\0UI" in head and _DIRECTORY.encode() in head
 
 
 def fields(elements: Elements) -> dict[str, Any]:

@@ -24,8 +24,7 @@ from medimg_cli.storage.source import ByteSource, PathSource, system_error
 __all__ = ["Broken", "Scan", "gather", "is_named", "scan", "scan_directory"]
 
 _INDEX = "DICOMDIR"
-#: How files of slices are often called; one of them that is shorter than what each DICOM file starts with is cut off.
-_SUFFIXES = (".dcm", ".dicom", ".ima")
+#: What each DICOM file starts with; one that is called a slice and is shorter is cut off.
 _PREAMBLE = 132
 #: What ends a sequence of unknown length (PS3.5, 7.5), and bytes of the end of a file in which it is looked for.
 _LIST_END, _TAIL = b"\xfe\xff\xdd\xe0\0\0\0\0", 1 << 12
@@ -149,7 +148,9 @@ def _source(path: str) -> ByteSource | Broken | None:
 
 def is_named(name: str) -> bool:
     """Tell whether a file is called as slices often are."""
-    return name.lower().endswith(_SUFFIXES)
+    from medimg_cli.formats import find_format
+
+    return name.lower().endswith(find_format("dicom").suffixes)
 
 
 def gather(sources: Iterable[ByteSource | Broken | None]) -> Scan:

@@ -123,14 +123,11 @@ def _of_one(files: Sequence[DicomFile], reading: Reading, before: int) -> list[S
 def _of_frames(files: Sequence[DicomFile], reading: Reading, before: int) -> list[Series]:
     """Return the images that the frames of files make."""
     frames: list[Frame] = []
-    try:
-        for file in files:
-            try:
-                frames += frames_of(file)
-            except MedImgError as error:
-                raise error.at(file.source.name) from None
-    except MedImgError as error:
-        return [Series(before + 1, tuple(files), error=error)]
+    for file in files:
+        try:
+            frames += frames_of(file)
+        except MedImgError as error:
+            return [Series(before + 1, tuple(files), error=error.at(file.source.name))]
     found = []
     for n, part in enumerate(split(frames)):
         sources = tuple({id(frame.file): frame.file for frame in part.frames}.values())

@@ -10,7 +10,6 @@ from string import Formatter
 from typing import Any
 
 from medimg_cli.errors import UsageError
-from medimg_cli.formats.dicom.reading import EXPLICIT, is_dicom
 from medimg_cli.storage.atomic import AtomicGroup
 from medimg_cli.storage.atomic_folder import StagedFolder
 from medimg_cli.storage.source import PathSource
@@ -83,6 +82,8 @@ def write_files(slices: Iterator[tuple[str, Any]], folder: str, force: bool) -> 
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import UID
 
+    from medimg_cli.formats.dicom.reading import EXPLICIT
+
     names = []
     with AtomicGroup(force=force) as group:
         empty = os.path.isdir(folder) and not os.listdir(folder)  # takes a series in, whoever made it
@@ -104,5 +105,7 @@ def _is_nothing(folder: str) -> bool:
 
 def _is_series(folder: str) -> bool:
     """Tell whether a folder holds DICOM files and nothing else."""
+    from medimg_cli.formats.dicom.reading import is_dicom
+
     inside = [os.path.join(folder, name) for name in os.listdir(folder)]
     return all(os.path.isfile(path) and is_dicom(PathSource(path).head(132)) for path in inside)

@@ -19,6 +19,7 @@ from math import isclose
 from typing import TYPE_CHECKING, Any
 
 from medimg_cli.errors import UsageError
+from medimg_cli.formats import find_format
 from medimg_cli.formats.dicom.series_files import PATTERN, file_names
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DicomSaving", "fit", "is_target", "save"]
 
-_SUFFIXES = (".dcm", ".dicom", ".ima")
 #: Types of elements that are no text -> what makes a number of one.
 _BINARY: Mapping[str, type] = {**dict.fromkeys(("US", "SS", "UL", "SL", "UV", "SV"), int), "FL": float, "FD": float}
 
@@ -109,7 +109,7 @@ def is_target(path: str) -> bool:
     >>> is_target("series/"), is_target("seg.dcm"), is_target("series"), is_target("a.zarr/")
     (True, True, False, False)
     """
-    return path.lower().endswith(_SUFFIXES) or _is_folder(path)
+    return path.lower().endswith(find_format("dicom").suffixes) or _is_folder(path)
 
 
 def _is_folder(path: str) -> bool:

@@ -40,8 +40,6 @@ ROOMS = (
         "image",
     ),
     *(
-        "compare",
-        "checks",
         "expanding",
         "batch",
         "planning",
@@ -51,6 +49,8 @@ ROOMS = (
         "restoring",
         "listing",
         "facts",
+        "compare",
+        "checks",
         "cataloguing",
         "describing",
         "labelling",
@@ -75,7 +75,6 @@ LENT = {
     "picturing": {"numpy", "PIL"},
     "image": {"numpy"},
     "compare": {"numpy"},
-    "checks": {"numpy"},
 }
 """What a room may import at module level although it is slow: nobody comes there who does not need it."""
 

@@ -25,6 +25,7 @@ from medimg_cli.expanding import TEMPLATE
 
 if TYPE_CHECKING:
     from medimg_cli.batch import BatchOptions, ClusterOptions, OneOutput, OnePage, PictureOptions
+    from medimg_cli.checks.config import Wishes
     from medimg_cli.formats.reading import Reading
     from medimg_cli.media.look import Look, PageLook, SurveyLook
 
@@ -196,6 +197,13 @@ def _reading(values: Mapping[str, Any], context: typer.Context) -> Reading:
     return Reading(**values)
 
 
+def _wishes(values: Mapping[str, Any], context: typer.Context) -> Wishes:
+    from medimg_cli.checks.config import Wishes
+
+    given: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in values.items()}
+    return Wishes(**given)
+
+
 def _look(values: Mapping[str, Any], context: typer.Context) -> Look:
     from medimg_cli.media.look import Look
 
@@ -302,6 +310,33 @@ _LOOK: Mapping[str, Option] = {
     ),
     "plain": Option("Leave out letters, scale bar and captions."),
 }
+_RULES: Mapping[str, Option] = {
+    "select": Option(
+        "Rules to check, in place of the usual ones: a code (H001), a letter (H), a name, or all; may be repeated.",
+        *(list[str] | None, None, "RULE"),
+    ),
+    "extend_select": Option("Rules to check beside the others; may be repeated.", list[str] | None, None, "RULE"),
+    "ignore": Option("Rules to leave out; may be repeated.", list[str] | None, None, "RULE"),
+    "expect": Option(
+        "What must hold: 'spacing <= 1.0', 'orientation = RAS', 'dtype in [int16, uint8]'; may be repeated.",
+        *(list[str] | None, None, "TEXT"),
+    ),
+    "pair": Option(
+        "Which label map belongs to which image: 'images/*.nii.gz' 'labels/{name}'.",
+        *(tuple[str, str] | None, None, "IMAGES LABELS"),
+    ),
+    "header_only": Option("Leave out rules that read voxels."),
+    "error_on": Option(
+        "Severity from which a finding makes the exit code 1. Default: error.",
+        *(Literal["error", "warning", "info"] | None, None),
+    ),
+    "baseline": Option("Say nothing of findings that this file knows.", str | None, None, "FILE"),
+    "config": Option(
+        "Configuration file. Default: the nearest medimg.toml, or pyproject.toml with [tool.medimg].",
+        *(str | None, None, "FILE"),
+    ),
+    "isolated": Option("Look for no configuration file."),
+}
 _OF_OVERLAYS = ("overlay", "outline", "opacity")
 
 GROUPS: Mapping[str, Group] = {
@@ -342,6 +377,7 @@ GROUPS: Mapping[str, Group] = {
         },
         _one_page,
     ),
+    "medimg_cli.checks.config.Wishes": Group("Rules", _RULES, _wishes),
     "medimg_cli.media.look.Look": Group("Picture", _LOOK, _look),
     "medimg_cli.media.look.PageLook": Group(
         "Picture", {k: option for k, option in _LOOK.items() if k not in ("overlay", "plain")}, _page_look

@@ -1,0 +1,208 @@
+"""Many paths under all rules, several at a time, and then all of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from medimg_cli.batch import BatchOptions, Outcome, Report, Task, Work, describe, run_tasks
+from medimg_cli.checks.config import Config
+from medimg_cli.checks.examining import examine, finding, profile_of, subjects_of
+from medimg_cli.checks.rule import Finding
+from medimg_cli.checks.rules import RULES
+from medimg_cli.checks.sets import DataSet
+from medimg_cli.checks.subject import Profile
+from medimg_cli.facts import find_images
+from medimg_cli.formats.reading import Reading
+from medimg_cli.storage.threads import cores
+
+__all__ = ["Checked", "Checking", "check_paths", "examine_paths"]
+
+#: Paths that a worker is given at a time, at most.
+_CHUNK = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checking:
+    """How paths are checked.
+
+    Parameters
+    ----------
+    config : Config
+        Which rules hold where.
+    reading : Reading
+        Which series of DICOM, and what to do where slices are missing.
+    jobs : int
+        Images looked at at a time, each in a process of its own; 0 is one per core.
+    fix : bool
+        Whether files are mended, where that is safe.
+    """
+
+    config: Config
+    reading: Reading = field(default_factory=Reading)
+    jobs: int = 1
+    fix: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What came of one path, or at last of all of them together.
+
+    Parameters
+    ----------
+    path : str
+        "" where it is about the set.
+    findings : tuple of Finding
+    profiles : tuple of Profile
+        What rules over sets need to know, an image each.
+    message : str
+        One line, where the path could not be looked at.
+    cause : str
+        Traceback of that.
+    """
+
+    path: str
+    findings: tuple[Finding, ...] = ()
+    profiles: tuple[Profile, ...] = ()
+    message: str = ""
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Examined(Report):
+    """What a task says of its paths."""
+
+    checked: tuple[Checked, ...] = ()
+
+
+def check_paths(paths: Iterable[str], wanted: Checking) -> Iterator[Checked]:
+    """Check images, and then the set of them; a path that fails never stops the others.
+
+    Parameters
+    ----------
+    paths : iterable of str
+        Images and folders; folders are walked.
+    wanted : Checking
+
+    Yields
+    ------
+    Checked
+        One a path, in the order of the paths, whatever the number of jobs; last, one about the set, where there are
+        rules over sets.
+    """
+    profiles: list[Profile] = []
+    names: list[str] = []
+    for checked in _examined(paths, wanted):
+        profiles += checked.profiles
+        names.append(checked.path)
+        yield checked
+    found = tuple(_over_set(DataSet(profiles, wanted.config, names)))
+    if found:
+        yield Checked("", found)
+
+
+def _over_set(data: DataSet) -> Iterator[Finding]:
+    """Put all images under the rules over sets; of each path only the rules that hold there."""
+    by_name = {(each.path, each.series): each for each in data.profiles}
+    for rule in RULES.values():
+        if rule.over == "set" and any(rule.code in each.settings.codes for each in data.profiles):
+            for found in rule.check(data):
+                about = by_name.get((found.path or "", found.series))
+                if about is None:  # a path that nobody looked at: the partner that is missing
+                    settings = data.config.settings_for(found.path or "")
+                    severity = settings.severity(rule)
+                    if rule.code in settings.codes:
+                        yield Finding(rule.code, rule.name, severity, found.path or "", found.message)
+                elif rule.code in about.settings.codes:
+                    yield finding(rule, found, about)
+
+
+def _examined(paths: Iterable[str], wanted: Checking) -> Iterator[Checked]:
+    """Examine all images below the paths, in this process or in several."""
+    jobs = wanted.jobs or cores()
+    if jobs == 1:
+        for path in paths:
+            yield from (_examine(image, wanted) if isinstance(image, str) else image for image in _found(path))
+        return
+    images = [image for path in paths for image in _found(path)]
+    yield from _in_pool(images, wanted, jobs)
+
+
+def _found(path: str) -> Iterator[str | Checked]:
+    """Yield the images below a path; what is wrong with it where there are none."""
+    try:
+        yield from find_images([path], recursive=True)
+    except Exception as error:
+        yield _failed(path, error)
+
+
+def _in_pool(images: Sequence[str | Checked], wanted: Checking, jobs: int) -> Iterator[Checked]:
+    """Examine images in a pool, a few at a time, and tell of them in their order."""
+    names = [image for image in images if isinstance(image, str)]
+    size = max(1, min(_CHUNK, len(names) // (4 * jobs)))
+    chunks = [names[start : start + size] for start in range(0, len(names), size)]
+    tasks = [Task(chunk[0], "", others=tuple(chunk[1:])) for chunk in chunks]
+    done: dict[str, list[Checked]] = {}
+    waiting = iter(images)
+    image = next(waiting, None)
+    for outcome in run_tasks(tasks, Work(f"{__name__}:examine_paths", wanted), BatchOptions(jobs=jobs)):
+        for checked in _checked(outcome):
+            done.setdefault(checked.path, []).append(checked)
+        while image is not None and (not isinstance(image, str) or image in done):
+            yield done[image].pop(0) if isinstance(image, str) else image
+            if isinstance(image, str) and not done[image]:
+                del done[image]
+            image = next(waiting, None)
+    while image is not None:
+        assert not isinstance(image, str)
+        yield image
+        image = next(waiting, None)
+
+
+def _checked(outcome: Outcome) -> Sequence[Checked]:
+    if isinstance(outcome.report, Examined):
+        return outcome.report.checked
+    return [Checked(path, message=outcome.error or "failed") for path in outcome.task.inputs]  # it was killed
+
+
+def examine_paths(task: Task, wanted: Checking, *, threads: int) -> Report:
+    """Examine the inputs of a task, one after the other.
+
+    Parameters
+    ----------
+    task : Task
+        It has no output.
+    wanted : Checking
+    threads : int
+        Not used.
+    """
+    return Examined(checked=tuple(_examine(path, wanted) for path in task.inputs))
+
+
+def _examine(path: str, wanted: Checking) -> Checked:
+    """Examine all images that a path stands for."""
+    findings: list[Finding] = []
+    profiles: list[Profile] = []
+    try:
+        settings = wanted.config.settings_for(path)
+        for subject in subjects_of(path, settings, wanted.reading):
+            found = examine(subject)
+            broken = {each.code for each in found if each.fixable}
+            if wanted.fix and broken:
+                from medimg_cli.checks.fixing import fix
+
+                fixed = fix(subject, [RULES[code] for code in sorted(broken)])
+                found = [each._replace(fixed=each.code in fixed) for each in found]
+            findings += found
+            if subject.backend is not None:
+                profiles.append(profile_of(subject))
+    except Exception as error:
+        return _failed(path, error)
+    return Checked(path, tuple(findings), tuple(profiles))
+
+
+def _failed(path: str, error: Exception) -> Checked:
+    import traceback
+
+    trace = "".join(traceback.format_exception(error))
+    return Checked(path, message=describe(error, path).message, cause=trace)

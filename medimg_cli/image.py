@@ -21,6 +21,7 @@ from medimg_cli.sources.arrays import same_tensor
 from medimg_cli.sources.placing import placed_by, promise_of
 from medimg_cli.sources.readers import settled
 from medimg_cli.storage.urls import public_name
+from medimg_cli.text import escape
 from medimg_cli.voxels import in_memory
 
 if TYPE_CHECKING:
@@ -545,4 +546,4 @@ def _human(count: int) -> str:
 def _printable(path: Path | str | list[Path | str]) -> str:
     first = public_name(str(path[0] if isinstance(path, list) else path))
     text = f"{first} and {len(path) - 1} more" if isinstance(path, list) else first
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    return escape(text)

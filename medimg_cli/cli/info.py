@@ -13,6 +13,7 @@ from medimg_cli.cli.render import Column, Console, emit, emit_fields, escape, va
 from medimg_cli.facts import inspect_images
 from medimg_cli.formats.reading import Reading
 from medimg_cli.storage.urls import public_name
+from medimg_cli.text import size_text
 
 if TYPE_CHECKING:
     from medimg_cli.facts import Inspection
@@ -194,7 +195,7 @@ def page(facts: Mapping[str, Any], header: Header) -> Iterator[tuple[str, str | 
         ("affine", _matrix(facts["affine"])),
         ("affine from", _source(facts, header)),
         ("type", _type(facts)),
-        ("memory", _bytes(facts["memory_bytes"])),
+        ("memory", size_text(facts["memory_bytes"], "bytes")),
         ("intent", facts["intent"]),
         ("description", facts["description"]),
         ("series", _series(facts["series"])),
@@ -231,25 +232,12 @@ def _numbers(values: Iterable[float], joint: str = " x ") -> str:
     return joint.join(f"{value + 0.0:.6g}" for value in values)
 
 
-def _bytes(count: float) -> str:
-    """Write a size as people say it.
-
-    >>> _bytes(999), _bytes(80_800_000)
-    ('999 bytes', '80.8 MB')
-    """
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
-
-
 def _format(facts: Mapping[str, Any]) -> str:
     from medimg_cli.formats import find_format
 
     words = [find_format(facts["format"]).title if facts["format"] else "", facts["compression"]]
     if facts["file_bytes"] is not None:
-        words.append(_bytes(facts["file_bytes"]))
+        words.append(size_text(facts["file_bytes"], "bytes"))
     return ", ".join(word for word in words if word)
 
 

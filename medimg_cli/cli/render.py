@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TextIO
 
 from medimg_cli.errors import UsageError
+from medimg_cli.text import escape
 
 __all__ = ["FORMS", "Column", "Console", "Progress", "emit", "emit_fields", "escape", "number", "value_text"]
 
@@ -24,19 +25,6 @@ Record = Mapping[str, Any]
 
 #: How a terminal is told to change colour.
 _STYLE = re.compile("\x1b\\[[0-9;]*m")
-
-
-def escape(text: str) -> str:
-    r"""Replace every character that a terminal might act upon by its backslash escape.
-
-    Control characters, bidirectional marks, line separators and undecodable bytes all count.
-
-    >>> print(escape("scan\x1b[2J\n.nii"))
-    scan\x1b[2J\n.nii
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def number(value: float) -> str:
@@ -384,7 +372,12 @@ def progress(console: Console, total: int | None, title: str = "") -> Iterator[P
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     styled = console.styled(sys.stderr)
     stderr = RichConsole(
-        stderr=True, force_terminal=styled or None, color_system="auto" if styled else None, highlight=False
+        stderr=True,
+        force_terminal=styled or None,
+        color_system="auto" if styled else None,
+        highlight=False,
+        soft_wrap=True,  # lines that are printed above the bar stay whole
     )
-    with RichProgress(*columns, console=stderr, transient=True) as bar:
+    above = console.watched(sys.stdout)  # else results go past the terminal, into their file
+    with RichProgress(*columns, console=stderr, transient=True, redirect_stdout=above) as bar:
         yield _Bar(bar, bar.add_task(title, total=total))

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from medimg_cli.errors import FormatError
+from medimg_cli.text import escape
 
 __all__ = ["MOST_VALUE", "Color", "Label", "checked", "from_rows", "hex_color", "shown", "some", "to_rows"]
 
@@ -45,7 +46,7 @@ class Label(NamedTuple):
         >>> Label(1, "red\x1b[31m").display
         'red\\x1b[31m'
         """
-        return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in self.name)
+        return escape(self.name)
 
     @property
     def hex(self) -> str | None:

@@ -5,13 +5,15 @@ And the smallest page of all, what a notebook shows for an image.
 
 from __future__ import annotations
 
+import html
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
-from html import escape
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+
+from medimg_cli.text import escape
 
 __all__ = ["asset", "card", "data_url", "escaped", "png", "policy"]
 
@@ -112,4 +114,4 @@ def escaped(text: str) -> str:
     >>> escaped("<a b='1'>\n")
     '&lt;a b=&#x27;1&#x27;&gt;\\n'
     """
-    return escape("".join(each if each.isprintable() else ascii(each)[1:-1] for each in text))
+    return html.escape(escape(text))

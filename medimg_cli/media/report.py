@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 from medimg_cli.media.facets import BY, FACETS, oddities, twins
 from medimg_cli.media.page import asset, data_url, escaped, policy
+from medimg_cli.text import size_text
 
-__all__ = ["report_page", "size_text"]
+__all__ = ["report_page"]
 
 Record = Mapping[str, Any]
 
@@ -215,7 +216,11 @@ def _name(row: _Row) -> str:
     record = row.record
     folder, _, name = row.name.rpartition("/")
     above = f'<span class="quiet">{_breakable(folder)}/</span><wbr>' if folder else ""
-    more = [record.get("format") or "", record.get("compression") or "", size_text(record.get("file_bytes"))]
+    more = [
+        record.get("format") or "",
+        record.get("compression") or "",
+        size_text(record["file_bytes"]) if record.get("file_bytes") is not None else "",
+    ]
     return f"{above}<b>{_breakable(name)}</b>{_small(', '.join(word for word in more if word))}"
 
 
@@ -332,20 +337,3 @@ def _breakable(name: str) -> str:
     'sub-<wbr>01/<wbr>brain_<wbr>1.<wbr>nii.<wbr>gz'
     """
     return re.sub(r"(?<=[-_./])(?=\w)", "<wbr>", escaped(name))
-
-
-def size_text(count: float | None) -> str:
-    """Write a number of bytes as people say it.
-
-    Examples
-    --------
-    >>> size_text(999), size_text(80_800_000), size_text(None)
-    ('999 B', '80.8 MB', '')
-    """
-    if count is None:
-        return ""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"

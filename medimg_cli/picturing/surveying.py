@@ -19,7 +19,7 @@ from medimg_cli.expanding import Entry, expand, fit, open_named
 from medimg_cli.facts import find_images, image_facts
 from medimg_cli.listing import failed
 from medimg_cli.media.look import Look, SurveyLook
-from medimg_cli.media.report import report_page, size_text
+from medimg_cli.media.report import report_page
 from medimg_cli.media.scenes import Opened, open_scene
 from medimg_cli.media.window import LabelColours, describe_window
 from medimg_cli.picturing.pages import page_file
@@ -28,6 +28,7 @@ from medimg_cli.statistics.counts import count_values
 from medimg_cli.statistics.moments import Moments
 from medimg_cli.storage.stored import whole
 from medimg_cli.storage.urls import is_url, public_name
+from medimg_cli.text import size_text
 
 if TYPE_CHECKING:
     from medimg_cli.backends import Backend

@@ -24,7 +24,7 @@ from operator import mul
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from medimg_cli.dtypes import ITEMSIZE, is_complex
-from medimg_cli.errors import FormatError, GeometryError, TruncatedError
+from medimg_cli.errors import GeometryError, MedImgError, TruncatedError
 from medimg_cli.storage.encoded import EncodedSource
 from medimg_cli.storage.source import Cursor
 from medimg_cli.storage.stored import Layout, Region, StoredArray, whole
@@ -156,29 +156,28 @@ class StoredBackend:
     ----------
     stored : StoredArray
     header : Header
-    problem : str, optional
+    problem : MedImgError, optional
         Why the voxels cannot be read although the header can: raised by whatever needs them.
     """
 
-    def __init__(self, stored: StoredArray, header: Header, problem: str | None = None) -> None:
+    def __init__(self, stored: StoredArray, header: Header, problem: MedImgError | None = None) -> None:
         self.stored, self.header, self.problem = stored, header, problem
         self.ends_at: int | None = None  # where the decoded file ends, for codecs that know what follows the voxels
 
     def shortage(self) -> str | None:
         """Say why the voxels cannot all be there, or None if nothing speaks against it; reads nothing."""
-        return self.problem or self.stored.shortage()
+        return self.stored.shortage() if self.problem is None else self.problem.message
 
     def check(self) -> None:
         """Refuse to read where the voxels cannot all be there.
 
         Raises
         ------
-        TruncatedError, FormatError
-            If the source is too short or the header contradicts itself.
+        FormatError
+            If the source is too short or not there, or the header contradicts itself; the class says which.
         """
         if self.problem is not None:
-            kind = TruncatedError if self.problem.startswith("truncated") else FormatError
-            raise kind(self.problem, path=self.stored.source.name)
+            raise self.problem
         self.stored.check()
 
     def read(self, region: Region, *, raw: bool = False) -> np.ndarray[Any, Any]:
@@ -514,11 +513,21 @@ def slabs(layout: Layout, max_bytes: int) -> Iterator[Slab]:
 
 def blocks_by_region(backend: Backend, layout: Layout, *, raw: bool, max_bytes: int) -> Iterator[Buffer]:
     """Yield the blocks of a layout from any backend that can read regions."""
+    _check_amount(backend, layout.nbytes)
     for slab in slabs(layout, max_bytes):
         memory, parts = slab.allocate()
         for region, target in parts:
             target[...] = backend.read(region, raw=raw)
         yield memory
+
+
+def _check_amount(backend: Backend, wanted: int) -> None:
+    """Refuse to read so many bytes, part by part, of an image of which next to nothing is there."""
+    wanted = min(wanted, backend.header.data_bytes)
+    getattr(backend, "check_amount", lambda _: None)(wanted)
+    parts = backend.frames if isinstance(backend, FramesBackend) else (getattr(backend, "base", None),)
+    for inner in filter(None, parts):
+        _check_amount(inner, wanted)
 
 
 class FramesBackend:
@@ -544,6 +553,11 @@ class FramesBackend:
         """Say why the voxels cannot all be there, or None if nothing speaks against it; reads nothing."""
         problems = (getattr(frame, "shortage", lambda: None)() for frame in self.frames)
         return next((problem for problem in problems if problem), None)
+
+    def check(self) -> None:
+        """Refuse to read where the voxels cannot all be there."""
+        for frame in self.frames:
+            getattr(frame, "check", lambda: None)()
 
     def read(self, region: Region, *, raw: bool = False) -> np.ndarray[Any, Any]:
         import numpy as np

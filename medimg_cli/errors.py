@@ -8,6 +8,9 @@ from __future__ import annotations
 
 __all__ = [
     "CastError",
+    "DamagedError",
+    "DuplicateSliceError",
+    "EmptyFileError",
     "FormatError",
     "GeometryError",
     "IrreversibleWarning",
@@ -15,10 +18,17 @@ __all__ = [
     "LossWarning",
     "MedImgError",
     "MissingExtraError",
+    "MissingPartError",
+    "MissingSliceError",
     "NotFoundError",
+    "OutsideError",
+    "OversizeError",
+    "SliceError",
     "StateError",
     "StorageError",
     "TruncatedError",
+    "UnevenSliceError",
+    "UnknownFormatError",
     "UnsupportedError",
     "UsageError",
 ]
@@ -74,6 +84,30 @@ class TruncatedError(FormatError, EOFError):
     """A file ends before the bytes that its header declares."""
 
 
+class DamagedError(FormatError):
+    """Encoded bytes do not decode, or a checksum disagrees."""
+
+
+class EmptyFileError(FormatError):
+    """A file has no bytes."""
+
+
+class UnknownFormatError(FormatError):
+    """The content of a file is not the image that its name promises, nor another one that medimg knows."""
+
+
+class MissingPartError(FormatError):
+    """The other file of an image, its header or its voxels, is not there."""
+
+
+class OutsideError(FormatError):
+    """A file points to bytes outside its own folder, which are not read."""
+
+
+class OversizeError(FormatError):
+    """A header states more than any file could hold, or data decode to far more than their file could mean."""
+
+
 class UnsupportedError(MedImgError, NotImplementedError):
     """The file or request is valid, but medimg cannot serve it here."""
 
@@ -84,6 +118,22 @@ class MissingExtraError(MedImgError, ImportError):
 
 class GeometryError(MedImgError, ValueError):
     """An affine, orientation, spacing or region makes no sense, or the target cannot hold it."""
+
+
+class SliceError(GeometryError):
+    """Slices make no regular stack; the line names two of them, and their distance in mm."""
+
+
+class MissingSliceError(SliceError):
+    """There is a gap between two slices, of one or several whole slices, or a volume has fewer than others."""
+
+
+class DuplicateSliceError(SliceError):
+    """Two slices lie at one position, or are copies of each other."""
+
+
+class UnevenSliceError(SliceError):
+    """The steps between slices differ."""
 
 
 class CastError(MedImgError, ValueError):

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from medimg_cli.header import Header
 
 __all__ = [
-    *("KEYS", "SCHEMA", "Inspection", "find_images", "image_facts", "inspect_images", "native_facts", "patient_facts"),
+    *("KEYS", "SCHEMA", "Inspection", "find_images", "identifies", "image_facts", "inspect_images"),
+    *("native_facts", "patient_facts"),
 ]
 
 SCHEMA = "medimg.info/1"
@@ -125,7 +126,7 @@ def native_facts(header: Header, *, phi: bool = False) -> dict[str, Any]:
         facts["labels"] = [f"{label.value} {label.name}" for label in header.labels]
     for number, step in enumerate(header.history, 1):
         facts[f"history {number}"] = str(step.get("name", step))
-    return facts if phi else {name: HIDDEN if _identifies(name) else value for name, value in facts.items()}
+    return facts if phi else {name: HIDDEN if identifies(name) else value for name, value in facts.items()}
 
 
 def _raw_fields(header: Header) -> Mapping[str, Any]:
@@ -140,7 +141,12 @@ def _raw_fields(header: Header) -> Mapping[str, Any]:
     return header.native.data if isinstance(header.native.data, Mapping) else {}
 
 
-def _identifies(name: str) -> bool:
+def identifies(name: str) -> bool:
+    """Tell whether a field of that name tells who somebody is.
+
+    >>> identifies("Patient's Name"), identifies("EchoTime")
+    (True, False)
+    """
     plain = "".join(c for c in name.lower() if c.isalnum())
     return any(part in plain for part in _IDENTITY)
 

@@ -10,10 +10,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from medimg_cli.errors import FormatError, MedImgError, MissingExtraError, UnsupportedError, UsageError
+from medimg_cli.errors import (
+    EmptyFileError,
+    FormatError,
+    MedImgError,
+    MissingExtraError,
+    OversizeError,
+    TruncatedError,
+    UnknownFormatError,
+    UnsupportedError,
+    UsageError,
+)
 from medimg_cli.formats.reading import refuse_choice
 from medimg_cli.storage.codecs import CODECS, codec_of_magic
 from medimg_cli.storage.encoded import EncodedSource
@@ -126,6 +137,7 @@ USERS: list[Registered] = []
 _COMPRESSED = {row.suffix: row.name for row in CODECS.values() if row.suffix}
 
 
+@lru_cache(256)
 def split_suffix(name: str) -> tuple[str, str, str | None]:
     """Split a file name into stem, suffix of the format and compression.
 
@@ -359,10 +371,12 @@ def _open(raw: ByteSource, format: str | None, name: str, origin: object, readin
         source = EncodedSource(raw, compression)
         head = source.head(HEAD)
         if codec_of_magic(head):
-            raise FormatError("is compressed twice", path=raw.name, hint="decompress it once")
+            raise UnknownFormatError("is compressed twice", path=raw.name, hint="decompress it once")
         if compression != promised and suffix not in ("", ".mgz", ".tgz", ".tbz2", ".txz"):
             warnings.append(f"the content is {compression}-compressed, the name says otherwise")
     elif promised is not None:
+        if head and CODECS[promised].magic.startswith(head):
+            raise TruncatedError(f"ends after {len(head)} bytes, within the magic of {promised}", path=raw.name)
         warnings.append(f"the name says {promised}, the content is not compressed")
     row, certain = (find_format(format), True) if format else _recognise(head, suffix)
     if not certain:
@@ -372,18 +386,44 @@ def _open(raw: ByteSource, format: str | None, name: str, origin: object, readin
             return found
         row = plugin_for(head, suffix) or row
     if not head:
-        raise FormatError("the file is empty", path=raw.name)
+        raise _nothing_in(raw, source)
     if row is None:
-        raise FormatError("is no image format that medimg knows", path=raw.name, hint="see: medimg formats")
+        raise UnknownFormatError("is no image format that medimg knows", path=raw.name, hint="see: medimg formats")
     if not row.holds_series:
         refuse_choice(reading)
     chosen = (reading,) if row.holds_series else ()
-    backend: Backend = codec_module(row).open(source, compression, *chosen)
+    try:
+        backend: Backend = codec_module(row).open(source, compression, *chosen)
+    except FormatError as error:
+        raise _damage_behind(error, source) from None
     told = next((other for other in FORMATS if other.name == backend.header.format), row)  # codecs look closer
     endings = (*told.suffixes, *(row.suffixes if row.holds_series else ()))
     if certain and suffix and suffix not in endings and not format:
         warnings.append(f"the content is {told.title}, the suffix {suffix} says otherwise")
     return _finished(backend, row, raw, compression, warnings)
+
+
+def _damage_behind(error: FormatError, source: ByteSource) -> MedImgError:
+    """Return why a header makes no sense: what it was decompressed from may be damaged, which its checksum tells."""
+    if isinstance(source, EncodedSource) and source.path is not None and not isinstance(error, TruncatedError):
+        try:
+            with source.cursor() as cursor:
+                cursor.verify()
+        except FormatError as damage:
+            return error if isinstance(damage, OversizeError) else damage
+    return error
+
+
+def _nothing_in(raw: ByteSource, source: ByteSource) -> MedImgError:
+    """Return what to raise where there is not one byte; a stream that is cut off in front of its first says so."""
+    if source is raw:
+        return EmptyFileError("the file is empty", path=raw.name)
+    try:
+        with source.cursor() as cursor:
+            cursor.verify()
+    except MedImgError as error:
+        return error
+    return EmptyFileError("it decompresses to nothing", path=raw.name)
 
 
 def _finished(backend: Any, row: Format, raw: ByteSource, compression: str | None, warnings: Sequence[str]) -> Backend:

@@ -17,7 +17,14 @@ from typing import Any
 
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import Backend, FramesBackend, StoredBackend
-from medimg_cli.errors import FormatError, GeometryError, NotFoundError, UnsupportedError
+from medimg_cli.errors import (
+    FormatError,
+    GeometryError,
+    MissingPartError,
+    NotFoundError,
+    UnknownFormatError,
+    UnsupportedError,
+)
 from medimg_cli.formats import split_suffix
 from medimg_cli.formats.foreign import ScaledBackend, check_shape
 from medimg_cli.header import Header
@@ -94,10 +101,10 @@ def _head_of(source: ByteSource, base: str) -> ByteSource:
             return source.sibling(base + suffix)
         except NotFoundError:
             continue
-    raise FormatError("has no header beside it", path=source.name, hint=f"expected {base}.HEAD")
+    raise MissingPartError("has no header beside it", path=source.name, hint=f"expected {base}.HEAD")
 
 
-def _brik_of(source: ByteSource, base: str) -> tuple[ByteSource, str | None]:
+def _brik_of(source: ByteSource, base: str) -> tuple[ByteSource, MissingPartError | None]:
     """Return the file of voxels, decompressed, or an empty one and what is wrong."""
     for suffix in (".BRIK", ".brik"):
         for packing in _PACKINGS:
@@ -107,7 +114,8 @@ def _brik_of(source: ByteSource, base: str) -> tuple[ByteSource, str | None]:
                 continue
             codec = codec_of_magic(data.head(6))
             return (EncodedSource(data, codec) if codec and packing else data), None
-    return MemorySource(b"", source.name), f"its voxels are missing: there is no {base}.BRIK beside it"
+    problem = MissingPartError(f"its voxels are missing: there is no {base}.BRIK beside it", path=source.name)
+    return MemorySource(b"", source.name), problem
 
 
 def _parse(source: ByteSource) -> Attributes:
@@ -131,7 +139,7 @@ def _parse(source: ByteSource) -> Attributes:
         if short:
             raise FormatError(f"attribute {key[:40]!r} is shorter than its count {count}", path=source.name)
     if not found:
-        raise FormatError("holds no AFNI attributes", path=source.name)
+        raise UnknownFormatError("holds no AFNI attributes", path=source.name)
     return found
 
 

@@ -12,7 +12,7 @@ from math import isfinite, prod
 
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import Backend, StoredBackend
-from medimg_cli.errors import FormatError, TruncatedError, UnsupportedError
+from medimg_cli.errors import FormatError, TruncatedError, UnknownFormatError, UnsupportedError
 from medimg_cli.formats import split_suffix
 from medimg_cli.formats.nifti import bytes_of_pair, header_of_pair, voxels_of_pair
 from medimg_cli.formats.nifti_fields import recognise, text
@@ -49,8 +49,11 @@ def open(source: ByteSource, compression: str | None) -> Backend:
 
         return nifti.open(source, compression)
     order = "little" if head[:4] == b"\x5c\x01\0\0" else "big"
-    if len(head) < 348 or int.from_bytes(head[:4], order) != 348:  # type: ignore[arg-type]
-        raise TruncatedError(f"is no Analyze header: {len(head)} bytes, or sizeof_hdr is not 348", path=source.name)
+    if len(head) < 348:
+        raise TruncatedError(f"ends after {len(head)} bytes, an Analyze header has 348", path=source.name)
+    size = int.from_bytes(head[:4], order)  # type: ignore[arg-type]
+    if size != 348:
+        raise UnknownFormatError(f"is no Analyze header: sizeof_hdr is {size}, expected 348", path=source.name)
     header, offset = _neutral(head, order, source.name)
     data, problem = voxels_of_pair(source, stem)
     if problem is None:

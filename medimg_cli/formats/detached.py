@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from medimg_cli.errors import FormatError, NotFoundError, TruncatedError, UnsupportedError
+from medimg_cli.errors import FormatError, MissingPartError, NotFoundError, TruncatedError, UnsupportedError
 from medimg_cli.storage.encoded import EncodedSource
 from medimg_cli.storage.source import ByteSource, Cursor, CursorBase, MemorySource
 
@@ -97,14 +97,14 @@ def missing(name: str) -> ByteSource:
     return MemorySource(b"", name)
 
 
-def open_files(source: ByteSource, names: Sequence[str]) -> tuple[list[ByteSource], str | None]:
+def open_files(source: ByteSource, names: Sequence[str]) -> tuple[list[ByteSource], MissingPartError | None]:
     """Open files beside a header.
 
     Returns
     -------
     list of ByteSource
         Empty where one is missing.
-    str or None
+    MissingPartError or None
         What is wrong then: the header can be read all the same, its voxels cannot.
 
     Raises
@@ -115,7 +115,7 @@ def open_files(source: ByteSource, names: Sequence[str]) -> tuple[list[ByteSourc
     try:
         return [source.sibling(name) for name in names], None
     except NotFoundError as error:
-        return [], error.message
+        return [], MissingPartError(f"its voxels are missing: {error.message}", path=source.name)
 
 
 class TailSource:

@@ -22,13 +22,7 @@ from medimg_cli.backends import (
     scale,
 )
 from medimg_cli.dtypes import ITEMSIZE, can_hold, is_complex
-from medimg_cli.errors import (
-    FormatError,
-    GeometryError,
-    MedImgError,
-    TruncatedError,
-    UnsupportedError,
-)
+from medimg_cli.errors import FormatError, GeometryError, MedImgError, OversizeError, TruncatedError, UnsupportedError
 from medimg_cli.header import Header
 from medimg_cli.storage.encoded import EncodedSource
 from medimg_cli.storage.source import ByteSource
@@ -147,7 +141,7 @@ def foreign_errors(name: str, title: str) -> Iterator[list[str]]:
     except ImportError:
         raise
     except MemoryError:
-        raise FormatError(f"as {title} it needs more memory than there is", path=name) from None
+        raise OversizeError(f"as {title} it needs more memory than there is", path=name) from None
     except Exception as error:
         raise FormatError(f"cannot be read as {title}: {one_line(error)}", path=name) from None
 
@@ -192,7 +186,7 @@ class WholeBackend(ForeignBackend):
         The file.
     header : Header
     problem : str, optional
-        Why the voxels cannot all be there.
+        Which bytes are missing.
     """
 
     def __init__(self, source: ByteSource, header: Header, problem: str | None = None) -> None:
@@ -211,11 +205,15 @@ class WholeBackend(ForeignBackend):
         """Say why the voxels cannot all be there, or None if nothing speaks against it."""
         return self.problem
 
+    def check(self) -> None:
+        """Refuse to read where the voxels cannot all be there."""
+        if self.problem is not None:
+            raise TruncatedError(self.problem, path=self.source.name, hint="get the file again")
+
     def _whole(self) -> np.ndarray[Any, Any]:
         if self._kept is not None:
             return self._kept
-        if self.problem is not None:
-            raise TruncatedError(self.problem, path=self.source.name, hint="get the file again")
+        self.check()
         array = self.decode()
         if array.shape != self.header.shape or array.dtype.name != self.header.dtype:
             what = f"{array.shape} {array.dtype}"
@@ -249,6 +247,10 @@ class DerivedBackend(ForeignBackend):
         """Say why the voxels cannot all be there; reads nothing."""
         problem: str | None = getattr(self.base, "shortage", lambda: None)()
         return problem
+
+    def check(self) -> None:
+        """Refuse to read where the voxels cannot all be there."""
+        getattr(self.base, "check", lambda: None)()
 
     def decode(self) -> None:
         """Decode compressed sources once, for all reads that follow."""
@@ -311,7 +313,7 @@ def check_shape(shape: Sequence[int], dtype: str, name: str) -> None:
     for size in shape:
         total *= size
         if size < 1 or total > MOST_BYTES:
-            raise FormatError(f"sizes {' x '.join(map(str, shape))} are no shape of an image", path=name)
+            raise OversizeError(f"sizes {' x '.join(map(str, shape))} are no shape of an image", path=name)
 
 
 def widened(header: Header, allowed: Sequence[str], title: str) -> str:

@@ -16,7 +16,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from medimg_cli.backends import Backend, StoredBackend
-from medimg_cli.errors import FormatError, TruncatedError, UnsupportedError
+from medimg_cli.errors import TruncatedError, UnknownFormatError, UnsupportedError
 from medimg_cli.formats.foreign import (
     bare,
     check_shape,
@@ -66,7 +66,7 @@ def open(source: ByteSource, compression: str | None) -> Backend:
     *sizes, code = struct.unpack_from(">5H", head, 0)
     (magic,) = struct.unpack_from(">I", head, 252)
     if magic not in _MAGIC:
-        raise FormatError(f"has no GIPL magic, found {magic:#010x}", path=source.name)
+        raise UnknownFormatError(f"has no GIPL magic, found {magic:#010x}", path=source.name)
     if code not in _TYPES:
         raise UnsupportedError(f"GIPL image type {code} is not supported", path=source.name)
     # Writers leave the sizes of axes that are not there at 0.

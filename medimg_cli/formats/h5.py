@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from medimg_cli.backends import Backend, StoredBackend
 from medimg_cli.dtypes import ITEMSIZE
-from medimg_cli.errors import FormatError, MissingExtraError, TruncatedError, UnsupportedError
+from medimg_cli.errors import (
+    FormatError,
+    MissingExtraError,
+    OutsideError,
+    TruncatedError,
+    UnknownFormatError,
+    UnsupportedError,
+)
 from medimg_cli.formats.foreign import ForeignBackend, SourceFile, foreign_errors, source_size
 from medimg_cli.header import Header
 from medimg_cli.storage.source import ByteSource
@@ -70,7 +77,7 @@ def _check_length(source: ByteSource) -> None:
     """Compare the end that the superblock states with the size of the file (HDF5 file format, II.A)."""
     head = source.head(64)
     if not head.startswith(MAGIC):
-        raise FormatError("has no HDF5 magic", path=source.name)
+        raise UnknownFormatError("has no HDF5 magic", path=source.name)
     if len(head) < 48:
         raise TruncatedError("ends within its superblock", path=source.name)
     at = {0: 40, 1: 44, 2: 28, 3: 28}.get(head[8])
@@ -97,7 +104,7 @@ def dataset(tree: Any, path: str, name: str) -> Any:
         if link is None:
             raise FormatError(f"has no {shown}", path=name)
         if not isinstance(link, h5py.HardLink):
-            raise FormatError(f"{shown} lies elsewhere", path=name, hint="refused for safety")
+            raise OutsideError(f"{shown} lies elsewhere", path=name, hint="refused for safety")
         node = node[part]
     if isinstance(node, h5py.Dataset):
         _check_dataset(node, shown, name)
@@ -106,11 +113,11 @@ def dataset(tree: Any, path: str, name: str) -> Any:
 
 def _check_dataset(data: Any, path: str, name: str) -> None:
     if data.external or data.is_virtual:
-        raise FormatError(f"the bytes of {path} lie in another file", path=name, hint="refused for safety")
+        raise OutsideError(f"the bytes of {path} lie in another file", path=name, hint="refused for safety")
     chunk = prod(data.chunks or (1,)) * data.dtype.itemsize
     there = data.id.get_storage_size()
     if chunk > _MOST_CHUNK or data.nbytes > there * (_RATIO if data.chunks else 1) + 64:
-        raise FormatError(f"{there} bytes cannot hold the {data.nbytes} bytes of {path}", path=name)
+        raise TruncatedError(f"{there} bytes cannot hold the {data.nbytes} bytes of {path}", path=name)
 
 
 def voxels(source: ByteSource, data: Any, path: str, title: str, header: Header, order: Sequence[int]) -> Backend:

@@ -28,7 +28,14 @@ from typing import Any, NamedTuple
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import Backend, StoredBackend
 from medimg_cli.dtypes import ITEMSIZE
-from medimg_cli.errors import FormatError, GeometryError, UnsupportedError
+from medimg_cli.errors import (
+    FormatError,
+    GeometryError,
+    OversizeError,
+    TruncatedError,
+    UnknownFormatError,
+    UnsupportedError,
+)
 from medimg_cli.formats import keyvalues
 from medimg_cli.formats.detached import MOST_FILES, from_end, missing, numbered, numbers, open_files
 from medimg_cli.formats.repair import LIMIT, usable_axes
@@ -67,6 +74,8 @@ LENGTHS = {"um": 1e-3, "mm": 1.0, "cm": 10.0}
 _MOST_HEADER = 1 << 22
 _MOST_BYTES = 1 << 62
 _MOST_AXES = 10
+#: What headers of images begin with.
+_FIRST = (b"ObjectType", b"NDims", b"Comment")
 _END = re.compile(rb"(?:^|\n)[ \t]*ElementDataFile[ \t]*[=:]([^\n]*)(\n|$)")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?(?:nan|inf(?:inity)?)", re.IGNORECASE)
 
@@ -154,7 +163,9 @@ def _read(source: ByteSource) -> Parsed:
             if not is_list or len(text) < count:
                 return parse(text[: found.end()], text[found.end() :] if is_list else b"", source.name)
         if len(text) < count or count >= _MOST_HEADER:
-            raise FormatError("is no MetaImage: the header has no ElementDataFile", path=source.name)
+            known = any(text[: len(first)] == first[: len(text)] for first in _FIRST)
+            said = "the header has no ElementDataFile" if known else "is no MetaImage: there is no ElementDataFile"
+            raise (TruncatedError if known else UnknownFormatError)(said, path=source.name)
         count = min(count * 16, _MOST_HEADER)
 
 
@@ -230,7 +241,7 @@ def _shape(parsed: Parsed) -> tuple[list[int], int, str]:
             raise UnsupportedError(f"ElementType = {kind} has no voxels to read", path=parsed.name)
         raise parsed.error(f"ElementType = {kind[:40]} is unknown")
     if prod(sizes) * channels * ITEMSIZE[dtype] > _MOST_BYTES:
-        raise parsed.error(f"DimSize = {sizes} with {channels} channels: no file can hold that")
+        raise OversizeError(f"DimSize = {sizes} with {channels} channels: no file can hold that", path=parsed.name)
     return sizes, channels, dtype
 
 
@@ -343,7 +354,7 @@ def layout_of(header: Header, byte_order: str) -> Layout:
 
 def _voxels(
     parsed: Parsed, source: ByteSource, nbytes: int, sizes: list[int]
-) -> tuple[ByteSource, int, str | None, int | None]:
+) -> tuple[ByteSource, int, FormatError | None, int | None]:
     """Return the decoded data, where in them the voxels begin, what is wrong, and the bytes of detached files."""
     text = parsed.fields["ElementDataFile"]
     if text in ("LOCAL", "Local", "local"):
@@ -356,7 +367,7 @@ def _voxels(
         if none_either is None:
             return EncodedSource(zipped[0], "gzip"), 0, None, zipped[0].size
     if problem is not None:
-        return missing(parsed.name), 0, f"its voxels are missing: {problem}", None
+        return missing(parsed.name), 0, problem, None
     length = nbytes // len(names)
     pieces = [_piece(parsed, file, 0, length, alone=len(files) == 1) for file in files]
     size = sum(file.size or 0 for file in files)
@@ -367,7 +378,7 @@ def _voxels(
 
 def _piece(
     parsed: Parsed, source: ByteSource, start: int, nbytes: int, *, alone: bool
-) -> tuple[ByteSource, int, str | None]:
+) -> tuple[ByteSource, int, FormatError | None]:
     """Return the decoded data of one file, where the values begin, and what is wrong."""
     skip = parsed.integers("HeaderSize", 1)[0] if "HeaderSize" in parsed.fields else 0
     if skip < -1:
@@ -390,7 +401,8 @@ def _piece(
     data = EncodedSource(source, codec, start, stated if stated and alone else None)
     problem = None
     if alone and data.encoded_bytes < stated:
-        problem = f"truncated: {data.encoded_bytes} compressed bytes, CompressedDataSize says {stated}"
+        said = f"truncated: {data.encoded_bytes} compressed bytes, CompressedDataSize says {stated}"
+        problem = TruncatedError(said, path=parsed.name, hint="get the file again")
     return data, 0, problem
 
 

@@ -26,7 +26,9 @@ from medimg_cli.errors import (
     FormatError,
     GeometryError,
     MedImgError,
+    OversizeError,
     TruncatedError,
+    UnknownFormatError,
     UnsupportedError,
 )
 from medimg_cli.formats.mgh_tail import SEQUENCE, Tail, build_tail, parse_tail, single
@@ -95,7 +97,7 @@ def neutral(head: bytes, tail: bytes, name: str) -> Header:
     version, *sizes, code, _, flag = _FIELDS.unpack_from(head)[:8]
     geometry = _FIELDS.unpack_from(head)[8:]
     if version & 0xFF != 1 or not 0 < version < 1 << 24:
-        raise FormatError(f"MGH version {version} is unknown, expected 1", path=name)
+        raise UnknownFormatError(f"MGH version {version} is unknown, expected 1", path=name)
     if min(sizes) < 1:
         raise FormatError(f"width, height, depth, frames are {tuple(sizes)}: an axis has no voxels", path=name)
     if code in _RARE:
@@ -105,7 +107,7 @@ def neutral(head: bytes, tail: bytes, name: str) -> Header:
     dtype = TYPES.get(code, "float32")
     frames = 9 if code == _TENSOR else sizes[3]
     if prod(sizes[:3]) * frames * 4 > _MOST_BYTES:
-        raise FormatError(f"width, height, depth, frames are {tuple(sizes)}: no file can hold that", path=name)
+        raise OversizeError(f"width, height, depth, frames are {tuple(sizes)}: no file can hold that", path=name)
     what = parse_tail(tail)
     timed = frames > 1 and what.repetition_time > 0
     affine, chosen, warnings = _geometry(flag, geometry, sizes)

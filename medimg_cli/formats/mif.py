@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import Backend, StoredBackend
 from medimg_cli.dtypes import ITEMSIZE
-from medimg_cli.errors import FormatError, GeometryError, NotFoundError
+from medimg_cli.errors import FormatError, GeometryError, MissingPartError, NotFoundError, OversizeError, TruncatedError
 from medimg_cli.formats.mif_text import (
     FACTS_KEY,
     Entries,
@@ -96,6 +96,8 @@ def open(source: ByteSource, compression: str | None) -> Backend:
         If the data file does not exist.
     """
     entries, end = read_entries(source)
+    if end is None and entries.get("file", (".",))[0].startswith("."):
+        raise TruncatedError("its header has no END", path=source.name, hint="get the file again")
     header, plan = neutral(entries, source.name)
     count = prod(plan.sizes)
     length = -(-count // 8) if plan.dtype == "bool" else count * ITEMSIZE[plan.dtype]
@@ -109,7 +111,9 @@ def open(source: ByteSource, compression: str | None) -> Backend:
     return StoredBackend(stored, header.replace(file_bytes=file_bytes), problem)
 
 
-def _data(source: ByteSource, entries: Entries, end: int | None, length: int) -> tuple[ByteSource, int, str | None]:
+def _data(
+    source: ByteSource, entries: Entries, end: int | None, length: int
+) -> tuple[ByteSource, int, FormatError | None]:
     """Return the source of the voxels, where they begin in it, and what is wrong where it is not there."""
     lines = entries.get("file")
     if not lines:
@@ -118,8 +122,7 @@ def _data(source: ByteSource, entries: Entries, end: int | None, length: int) ->
     if places[0][0] == ".":
         if len(places) > 1:
             raise FormatError("its voxels are in itself and in other files", path=source.name)
-        if end is None:
-            raise FormatError("its header has no END", path=source.name, hint="get the file again")
+        assert end is not None  # open has seen to it
         if places[0][1] < end:
             raise FormatError(f"its data begin at {places[0][1]}, inside the header of {end} bytes", path=source.name)
         return source, places[0][1], None
@@ -128,7 +131,7 @@ def _data(source: ByteSource, entries: Entries, end: int | None, length: int) ->
     try:
         files = [source.sibling(name) for name, _ in places]
     except NotFoundError as error:
-        return MemorySource(b"", source.name), 0, error.message
+        return MemorySource(b"", source.name), 0, MissingPartError(error.message, path=source.name)
     if len(files) == 1:
         return files[0], places[0][1], None
     share = length // len(files)
@@ -201,7 +204,7 @@ def _plan(entries: Entries, name: str) -> Plan:
     if dtype is None or (order and ITEMSIZE[dtype] == 1):
         raise FormatError(f"datatype {_last(entries, 'datatype', name)[:40]!r} is unknown", path=name)
     if prod(sizes) * ITEMSIZE[dtype] > _MOST_BYTES:
-        raise FormatError(f"dim is {', '.join(map(str, sizes))}: no file can hold that", path=name)
+        raise OversizeError(f"dim is {', '.join(map(str, sizes))}: no file can hold that", path=name)
     text = _last(entries, "layout", name)
     ranks = [abs(rank) for rank in whole_numbers(text, "layout", name)]
     if sorted(ranks) != list(range(len(sizes))):

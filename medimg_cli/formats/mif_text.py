@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from medimg_cli.errors import FormatError
+from medimg_cli.errors import FormatError, TruncatedError, UnknownFormatError
 from medimg_cli.formats.text import decoded
 from medimg_cli.storage.source import ByteSource
 
@@ -57,7 +57,8 @@ def read_entries(source: ByteSource) -> tuple[Entries, int | None]:
     size = 1 << 12
     head = source.head(size)
     if not head.startswith(MAGIC):
-        raise FormatError("does not begin with 'mrtrix image'", path=source.name)
+        cut = MAGIC.startswith(head)
+        raise (TruncatedError if cut else UnknownFormatError)("does not begin with 'mrtrix image'", path=source.name)
     while True:
         found = _END.search(head if len(head) == size else head + b"\n")
         if found or len(head) < size:

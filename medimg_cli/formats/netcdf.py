@@ -9,7 +9,7 @@ import struct
 from math import prod
 from typing import Any, NamedTuple
 
-from medimg_cli.errors import FormatError, TruncatedError
+from medimg_cli.errors import FormatError, TruncatedError, UnknownFormatError
 from medimg_cli.storage.source import ByteSource
 
 __all__ = ["Variable", "read_netcdf"]
@@ -120,7 +120,7 @@ def read_netcdf(source: ByteSource) -> tuple[dict[str, Variable], Attributes]:
     """
     head = source.head(4)
     if head[:3] != b"CDF" or head[3:] not in (b"\1", b"\2"):
-        raise FormatError("has no netCDF magic", path=source.name)
+        raise UnknownFormatError("has no netCDF magic", path=source.name)
     reader = _Bytes(source)
     records = reader.whole()
     dimensions = [(reader.name(), reader.whole()) for _ in range(reader.count(_DIMENSIONS))]

@@ -19,7 +19,7 @@ from typing import Any
 
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import Backend, StoredBackend
-from medimg_cli.errors import FormatError, GeometryError, NotFoundError
+from medimg_cli.errors import FormatError, GeometryError, MissingPartError, NotFoundError, OversizeError
 from medimg_cli.formats import split_suffix
 from medimg_cli.formats.nifti_fields import (
     DATATYPES,
@@ -118,10 +118,10 @@ def header_of_pair(source: ByteSource, stem: str) -> ByteSource:
             return decoded(source.sibling(base + suffix))
         except NotFoundError:
             continue
-    raise FormatError("has no header beside it", path=source.name, hint=f"expected {base}.hdr")
+    raise MissingPartError("has no header beside it", path=source.name, hint=f"expected {base}.hdr")
 
 
-def voxels_of_pair(source: ByteSource, stem: str) -> tuple[ByteSource, str | None]:
+def voxels_of_pair(source: ByteSource, stem: str) -> tuple[ByteSource, MissingPartError | None]:
     """Return the file of voxels that belongs to a header, or an empty one and what is wrong."""
     base = stem.rpartition("/")[2]
     for suffix in (".img", ".img.gz", ".img.bz2", ".img.zst", ".IMG"):
@@ -129,7 +129,8 @@ def voxels_of_pair(source: ByteSource, stem: str) -> tuple[ByteSource, str | Non
             return decoded(source.sibling(base + suffix)), None
         except (NotFoundError, FormatError):
             continue
-    return MemorySource(b"", source.name), f"its voxels are missing: there is no {base}.img beside it"
+    problem = MissingPartError(f"its voxels are missing: there is no {base}.img beside it", path=source.name)
+    return MemorySource(b"", source.name), problem
 
 
 def bytes_of_pair(*sources: ByteSource) -> int | None:
@@ -185,7 +186,7 @@ def neutral(
     shape = (prod(size for _, size in axes), *(sizes + [1, 1])[:3])
     header = Header(shape=shape, dtype=dtype, affine=AffineMatrix())  # type: ignore[arg-type]
     if header.data_bytes > _MOST_BYTES:
-        raise FormatError(f"dim is {tuple(sizes)}: no file can hold that", path=name)
+        raise OversizeError(f"dim is {tuple(sizes)}: no file can hold that", path=name)
     if fields["bitpix"] != 8 * header.itemsize * components:
         warnings.append(f"bitpix is {fields['bitpix']}, datatype {fields['datatype']} says otherwise")
     scale_space, space = SPACE_UNITS.get(fields["xyzt_units"] & 7, (1.0, None))

@@ -10,7 +10,7 @@ from math import isfinite, sqrt
 from typing import Any
 
 from medimg_cli.affine import AffineMatrix
-from medimg_cli.errors import FormatError, TruncatedError
+from medimg_cli.errors import FormatError, TruncatedError, UnknownFormatError
 from medimg_cli.formats.text import clipped, decoded
 
 __all__ = ["DATATYPES", "INTENTS", "Fields", "pack", "read_extensions", "unpack"]
@@ -117,11 +117,13 @@ def recognise(head: bytes, name: str) -> tuple[int, str]:
                 magic = head[344:348] if version == 1 else head[4:8]
                 if magic[:2] in (b"n+", b"ni") and magic[2:] == b"%d\0" % version:
                     return version, byte_order
-                raise FormatError(f"has no NIfTI magic, found {magic!r}", path=name, hint="it may be an Analyze header")
-    if len(head) < 348:
+                raise UnknownFormatError(
+                    f"has no NIfTI magic, found {magic!r}", path=name, hint="it may be an Analyze header"
+                )
+    if len(head) < 4:
         raise TruncatedError(f"ends after {len(head)} bytes, a NIfTI header has 348", path=name)
     size = int.from_bytes(head[:4], "little")
-    raise FormatError(f"is no NIfTI file: sizeof_hdr is {size}, expected 348 or 540", path=name)
+    raise UnknownFormatError(f"is no NIfTI file: sizeof_hdr is {size}, expected 348 or 540", path=name)
 
 
 def text(raw: bytes) -> str:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import Backend, StoredBackend
 from medimg_cli.dtypes import ITEMSIZE
-from medimg_cli.errors import FormatError, TruncatedError, UnsupportedError
+from medimg_cli.errors import FormatError, OversizeError, TruncatedError, UnknownFormatError, UnsupportedError
 from medimg_cli.header import Header, Native
 from medimg_cli.storage.source import ByteSource
 from medimg_cli.storage.stored import Layout, StoredArray
@@ -92,7 +92,9 @@ def read_facts(source: ByteSource) -> ArrayFacts:
     """Read the header of an array."""
     head = source.head(12)
     if not head.startswith(MAGIC):
-        raise FormatError("is no NumPy array: it does not begin with \\x93NUMPY", path=source.name)
+        cut = MAGIC.startswith(head)
+        said = "is no NumPy array: it does not begin with \\x93NUMPY"
+        raise (TruncatedError if cut else UnknownFormatError)(said, path=source.name)
     if len(head) < 12:
         raise TruncatedError("truncated: the header of the array is cut off", path=source.name)
     major, minor = head[6:8]
@@ -130,7 +132,7 @@ def _parse(text: str, offset: int, name: str) -> ArrayFacts:
     shape = tuple(int(word) for word in sizes if word)
     facts = ArrayFacts(shape, dtype, byte_order, items["fortran_order"] == "True", offset)
     if facts.nbytes > _MOST_BYTES:
-        raise FormatError(f"the shape of the array is {shape}: no file can hold that", path=name)
+        raise OversizeError(f"the shape of the array is {shape}: no file can hold that", path=name)
     return facts
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import Backend, StoredBackend
-from medimg_cli.errors import FormatError, MedImgError
+from medimg_cli.errors import FormatError, MedImgError, TruncatedError
 from medimg_cli.formats.neutral import FACTS, from_facts, to_facts
 from medimg_cli.formats.npy import (
     NO_GEOMETRY,
@@ -56,7 +56,7 @@ def open(source: ByteSource, compression: str | None) -> Backend:
     facts = read_facts(voxels)
     header = array_header(facts, source.name)
     if members[key].size < facts.offset + facts.nbytes:
-        raise FormatError(f"array {key!r} needs {facts.nbytes} bytes, the archive has less of it", path=source.name)
+        raise TruncatedError(f"array {key!r} needs {facts.nbytes} bytes, the archive has less of it", path=source.name)
     if isinstance(voxels, EncodedSource):
         header = header.replace(compression="zlib")
     header = _with_affine(header, source, members.get("affine"))

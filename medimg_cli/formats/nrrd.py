@@ -24,7 +24,7 @@ from typing import Any
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import Backend, StoredBackend
 from medimg_cli.dtypes import ITEMSIZE
-from medimg_cli.errors import FormatError, UnsupportedError
+from medimg_cli.errors import FormatError, TruncatedError, UnknownFormatError, UnsupportedError
 from medimg_cli.formats import keyvalues, nrrd_gradients
 from medimg_cli.formats.detached import (
     MOST_FILES,
@@ -70,6 +70,9 @@ def open(source: ByteSource, compression: str | None) -> Backend:
         If the encoding or the version is unknown, or the type is "block".
     """
     text, start = _header_text(source)
+    if start is None and not re.search(rb"\ndata ?file:", text, re.IGNORECASE):
+        said = "the header does not end with a blank line, and names no data file"
+        raise TruncatedError(said, path=source.name, hint="get the file again")
     parsed = parse(text, source.name)
     header, axes = neutral(parsed)
     layout = layout_of(header, axes, _byte_order(parsed))
@@ -88,7 +91,10 @@ def _header_text(source: ByteSource) -> tuple[bytes, int | None]:
     while True:
         text = source.head(count)
         if not text.startswith(b"NRRD"):
-            raise FormatError("does not start with the magic of NRRD", path=source.name)
+            cut = b"NRRD".startswith(text)
+            raise (TruncatedError if cut else UnknownFormatError)(
+                "does not start with the magic of NRRD", path=source.name
+            )
         end = re.search(rb"\n\r?\n", text)
         if end is not None:
             return text[: end.start()], end.end()
@@ -206,11 +212,10 @@ def layout_of(header: Header, axes: Axes, byte_order: str) -> Layout:
 
 def _voxels(
     parsed: Parsed, source: ByteSource, start: int | None, nbytes: int, dtype: str
-) -> tuple[ByteSource, int, str | None, int | None]:
+) -> tuple[ByteSource, int, FormatError | None, int | None]:
     """Return the decoded data, where in them the voxels begin, what is wrong, and the bytes of detached files."""
     if "data file" not in parsed.fields:
-        if start is None:
-            raise parsed.error("the header does not end with a blank line, and names no data file")
+        assert start is not None  # open has seen to it
         data, offset = _piece(parsed, source, start, nbytes, dtype)
         return data, offset, None, None
     names = _file_names(parsed)
@@ -218,7 +223,7 @@ def _voxels(
         raise parsed.error(f"{len(names)} data files cannot share {nbytes} bytes evenly")
     files, problem = open_files(source, names)
     if problem is not None:
-        return missing(parsed.name), 0, f"its voxels are missing: {problem}", None
+        return missing(parsed.name), 0, problem, None
     length = nbytes // len(names)
     pieces = [_piece(parsed, file, 0, length, dtype) for file in files]
     size = sum(file.size or 0 for file in files)

@@ -22,6 +22,7 @@ from math import isfinite, prod
 from typing import NamedTuple
 
 from medimg_cli.affine import AffineMatrix
+from medimg_cli.errors import OversizeError
 from medimg_cli.formats.nrrd_fields import (
     Parsed,
     Space,
@@ -155,7 +156,7 @@ def _sizes(parsed: Parsed, itemsize: int) -> tuple[int, ...]:
     if min(sizes) < 1:
         raise parsed.error(f"sizes {sizes}: an axis has no voxels")
     if prod(sizes) * itemsize > _MOST_BYTES:
-        raise parsed.error(f"sizes {sizes}: no file can hold that")
+        raise OversizeError(f"sizes {sizes}: no file can hold that", path=parsed.name)
     return sizes
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from medimg_cli.errors import FormatError, UnsupportedError
+from medimg_cli.errors import FormatError, UnknownFormatError, UnsupportedError
 from medimg_cli.formats.text import decoded, number_text
 
 __all__ = [
@@ -244,7 +244,7 @@ def _check_magic(line: bytes, name: str) -> None:
         return
     if re.fullmatch(rb"NRRD[0-9]{4}\s*", line):
         raise UnsupportedError(f"is {line.decode().strip()}; NRRD0001 to NRRD0005 are known", path=name)
-    raise FormatError("does not start with the magic of NRRD", path=name)
+    raise UnknownFormatError("does not start with the magic of NRRD", path=name)
 
 
 def integer(parsed: Parsed, field: str, text: str) -> int:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medimg_cli.backends import Backend
-from medimg_cli.errors import FormatError, TruncatedError, UnsupportedError
+from medimg_cli.errors import FormatError, OversizeError, TruncatedError, UnsupportedError
 from medimg_cli.formats import split_suffix
 from medimg_cli.formats.foreign import (
     SourceFile,
@@ -113,7 +113,7 @@ def _opened(file: Any, kind: str) -> Any:
     picture = Image.open(file, formats=[kind])
     most = Image.MAX_IMAGE_PIXELS
     if most is not None and picture.width * picture.height > most:
-        raise FormatError(f"{picture.width} x {picture.height} pixels are more than {most}: it could be a bomb")
+        raise OversizeError(f"{picture.width} x {picture.height} pixels are more than {most}: it could be a bomb")
     return picture
 
 
@@ -127,7 +127,7 @@ def _open_deep(source: ByteSource, head: bytes, problem: str | None) -> Backend:
     if problem is not None:
         raise TruncatedError(problem, path=source.name, hint="get the file again")
     if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
-        raise FormatError(f"{width} x {height} pixels are too many: it could be a bomb", path=source.name)
+        raise OversizeError(f"{width} x {height} pixels are too many: it could be a bomb", path=source.name)
     backend = open_itk(source, "PNGImageIO", "PNG", suffix=".png")
     backend.header = backend.header.replace(affine_source="picture")
     return backend

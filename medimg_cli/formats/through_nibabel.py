@@ -20,7 +20,7 @@ from typing import Any
 
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import Backend, FramesBackend, StoredBackend
-from medimg_cli.errors import FormatError, NotFoundError, UnsupportedError
+from medimg_cli.errors import MissingPartError, NotFoundError, UnsupportedError
 from medimg_cli.formats import split_suffix
 from medimg_cli.formats.foreign import ScaledBackend, check_shape, foreign_errors
 from medimg_cli.header import Gradients, Header
@@ -47,11 +47,12 @@ def open(source: ByteSource, compression: str | None) -> Backend:
     if not source.head(len(_MAGIC)).startswith(_MAGIC):
         found = _sibling(source, base, (".PAR", ".par", ".Par"))
         if found is None:
-            raise FormatError("has no PAR file beside it", path=source.name, hint=f"expected {base}.PAR")
+            raise MissingPartError("has no PAR file beside it", path=source.name, hint=f"expected {base}.PAR")
         source = found
-    record, problem = _sibling(source, base, (".REC", ".rec", ".Rec")), None
+    record = _sibling(source, base, (".REC", ".rec", ".Rec"))
+    problem: MissingPartError | None = None
     if record is None:
-        problem = f"its voxels are missing: there is no {base}.REC beside it"
+        problem = MissingPartError(f"its voxels are missing: there is no {base}.REC beside it", path=source.name)
         record = MemorySource(b"", source.name)
     text = source.head(_MOST_HEADER).decode("latin-1")
     with foreign_errors(source.name, _TITLE) as notes:
@@ -143,7 +144,7 @@ def _in_voxel_axes(found: tuple[list[float], list[list[float]]] | None, affine: 
     return Gradients(tuple(bvals), tuple(vectors))
 
 
-def _voxels(record: ByteSource, header: Header, facts: dict[str, Any], problem: str | None) -> Backend:
+def _voxels(record: ByteSource, header: Header, facts: dict[str, Any], problem: MissingPartError | None) -> Backend:
     """Return the voxels where they lie; slice by slice where order or scaling ask for it."""
     dtype, (channels, i, j, k) = facts["dtype"], header.shape
     places = facts["places"]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from medimg_cli.errors import FormatError, UnsupportedError
+from medimg_cli.errors import DamagedError, UnsupportedError
 from medimg_cli.formats.foreign import (
     WholeBackend,
     component_axes,
@@ -124,7 +124,7 @@ def _reading(source: ByteSource, reader: str, title: str, suffix: str) -> Iterat
             yield file
         problem = next((line for line in messages if line.strip() and "warning" not in line.lower()), None)
         if problem is not None:
-            raise FormatError(f"its voxels are damaged ({problem.strip()[:120]})", path=source.name)
+            raise DamagedError(f"its voxels are damaged ({problem.strip()[:120]})", path=source.name)
 
 
 @contextmanager

@@ -284,7 +284,7 @@ def fit(header: Header, name: str) -> Header:
     pages = header.shape[3] * prod(size for kind, size in axes if kind != "rgb")
     if pages > _MOST_PAGES:
         raise UnsupportedError(f"TIFF needs a page for each slice, and {pages} are more than {_MOST_PAGES}")
-    x, y, z = header.spacing
+    x, y, z = (size or 1.0 for size in header.spacing)  # 0 cannot be written: a reader takes it for 1
     inside = [10.0 / float(_resolution(size)) for size in (x, y)]
     timed = any(kind == "time" for kind, _ in axes) and (header.time_spacing or 0) > 0
     fitted = bare(
@@ -316,7 +316,7 @@ def _is_described(header: Header) -> bool:
 
 def _resolution(size: float) -> Fraction:
     """Return pixels in a centimetre as a fraction of two 32-bit numbers."""
-    wanted = Fraction(10.0 / size)
+    wanted = Fraction(min(10.0 / size, 0xFFFFFFFF))
     most = min(1 << 31, int((1 << 31) / max(wanted, Fraction(1))))
     return wanted.limit_denominator(max(most, 1)) or Fraction(1, 1 << 31)
 

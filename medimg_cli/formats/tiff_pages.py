@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from medimg_cli.dtypes import ITEMSIZE
-from medimg_cli.errors import FormatError, TruncatedError
+from medimg_cli.errors import FormatError, TruncatedError, UnknownFormatError
 from medimg_cli.formats.text import decoded
 from medimg_cli.storage.source import ByteSource, Cursor
 
@@ -152,7 +152,7 @@ class Page(NamedTuple):
         ratio = 8 * self.width if compression in (2, 3, 4) else _RATIOS.get(compression, 45_000)
         there = sum(count for _, count in places)
         if self.nbytes > there * ratio * (8 if self.dtype is None else 1) + 64:
-            raise FormatError(f"{there} bytes cannot hold a page of {self.nbytes} bytes", path=name)
+            raise TruncatedError(f"{there} bytes cannot hold a page of {self.nbytes} bytes", path=name)
 
 
 class _Reader:
@@ -214,11 +214,11 @@ def read_pages(source: ByteSource, size: int) -> Iterator[Page]:
     head = source.head(16)
     order = byte_order_of(head)
     if order is None or len(head) < 8:
-        raise FormatError("has no TIFF magic", path=source.name)
+        raise UnknownFormatError("has no TIFF magic", path=source.name)
     code = "<" if order == "little" else ">"
     (version,) = struct.unpack_from(code + "H", head, 2)
     if version not in (42, 43) or (version == 43 and len(head) < 16):
-        raise FormatError("has no TIFF magic", path=source.name)
+        raise UnknownFormatError("has no TIFF magic", path=source.name)
     (offset,) = struct.unpack_from(code + ("Q" if version == 43 else "I"), head, 8 if version == 43 else 4)
     count, mark, until = 0, 0, 1
     with source.cursor() as cursor:

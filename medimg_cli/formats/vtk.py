@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from medimg_cli.backends import Backend, StoredBackend
 from medimg_cli.dtypes import ITEMSIZE
-from medimg_cli.errors import FormatError, TruncatedError, UnsupportedError
+from medimg_cli.errors import FormatError, TruncatedError, UnknownFormatError, UnsupportedError
 from medimg_cli.formats.foreign import bare, check_shape, lps_affine, sane_origin, sane_spacing, single_line, widened
 from medimg_cli.header import Header
 from medimg_cli.storage.encoded import EncodedSource
@@ -100,7 +100,7 @@ def open(source: ByteSource, compression: str | None) -> Backend:
     """
     text = _Text(source)
     if not text.line().lower().startswith("# vtk datafile"):
-        raise FormatError("has no VTK magic", path=source.name)
+        raise UnknownFormatError("has no VTK magic", path=source.name)
     title = text.bytes[text.at : max(text.bytes.find(b"\n", text.at), text.at)].decode("latin-1").strip()
     text.skip(max(text.bytes.find(b"\n", text.at) - text.at, 0))
     coding = text.line().upper()

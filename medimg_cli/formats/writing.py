@@ -22,7 +22,19 @@ if TYPE_CHECKING:
     from medimg_cli.labels import LabelTable
     from medimg_cli.storage.stored import Layout
 
-__all__ = ["Encoded", "is_dicom_target", "keeps_slope", "losses", "save_backend", "what_comes_back"]
+__all__ = [
+    *(
+        "Encoded",
+        "is_dicom_target",
+        "is_naming",
+        "is_nothing",
+        "keeps_slope",
+        "losses",
+        "losses_between",
+        "save_backend",
+    ),
+    "what_comes_back",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +79,7 @@ class Encoded:
 
 def losses(header: Header, path: str) -> tuple[Difference, ...]:
     """Tell what a file of that name cannot hold of an image; nothing is written."""
-    return _lost(header, what_comes_back(header, path))
+    return losses_between(header, what_comes_back(header, path))
 
 
 def what_comes_back(header: Header, path: str) -> Header:
@@ -97,11 +109,7 @@ def _save_dicom(
     """Write DICOM; a loss is told, or refused before anything appears."""
     from medimg_cli.formats.dicom.targets import DicomSaving, save
 
-    header, fitted = backend.header, _fit_dicom(backend.header, path, saving)
-    lost = _lost(header, fitted, carried)
-    if not header.orientation_known and fitted.orientation_known and header.affine_source != "pixdim":
-        note = "orientation: it was unknown, DICOM states one"
-        lost += (Difference("orientation", None, "".join(fitted.orientation), note),)
+    lost = losses_between(backend.header, _fit_dicom(backend.header, path, saving), carried)
     _refuse_losses(lost, "DICOM", path, strict)
     save(backend, path, saving or DicomSaving(), force=force)
     return lost
@@ -118,17 +126,27 @@ def _with_table(fitted: Header, table: LabelTable | None) -> Header:
     return fitted if table is None else fitted.replace(labels=table)
 
 
-def _lost(header: Header, fitted: Header, carried: Header | None = None) -> tuple[Difference, ...]:
+def losses_between(header: Header, fitted: Header, carried: Header | None = None) -> tuple[Difference, ...]:
     """Return the differences in which something was there before: what a format adds is no loss.
 
     Nor is history that nobody brought along: what the operations of this call have added to ``carried``.
+
+    Parameters
+    ----------
+    header : Header
+        What is to be written, or was.
+    fitted : Header
+        What would come back, or has.
+    carried : Header, optional
+        Of the image before the operations of this call.
     """
-    found = [d for d in differences(header, fitted) if d.before not in (None, "", (), 0) and d.before != {}]
-    lost = [d for d in found if d.field != "axes" or not _named(d.before, d.after)]
+    found = [d for d in differences(header, fitted) if not is_nothing(d.before)]
+    lost = [d for d in found if d.field != "axes" or not is_naming(d.before, d.after)]
     if carried is not None and not carried.history:
         lost = [d for d in lost if d.field != "history"]
-    if header.affine_source == "pixdim" != fitted.affine_source:
-        note = f"orientation: it was unknown, {fitted.format} states one"
+    placed = fitted.format == "dicom" and fitted.orientation_known and not header.orientation_known
+    if placed or header.affine_source == "pixdim" != fitted.affine_source:
+        note = f"orientation: it was unknown, {'DICOM' if placed else fitted.format} states one"
         lost.append(Difference("orientation", None, "".join(fitted.orientation), note))
     if header.scaled and not fitted.scaled:
         lost = [d for d in lost if d.field not in ("dtype", "slope", "inter")]
@@ -136,6 +154,11 @@ def _lost(header: Header, fitted: Header, carried: Header | None = None) -> tupl
         lost.insert(0, Difference("slope", header.slope, None, note))
     lost += [Difference("values", "exact", "lossy", note) for note in fitted.warnings if note.startswith("lossy")]
     return tuple(lost)
+
+
+def is_nothing(value: Any) -> bool:
+    """Tell whether the value of a field says nothing."""
+    return value in (None, "", (), 0) or value == {}
 
 
 def keeps_slope(header: Header, path: str) -> bool:
@@ -147,7 +170,7 @@ def keeps_slope(header: Header, path: str) -> bool:
     return fitted.scaled
 
 
-def _named(before: tuple[tuple[str, int], ...], after: tuple[tuple[str, int], ...]) -> bool:
+def is_naming(before: tuple[tuple[str, int], ...], after: tuple[tuple[str, int], ...]) -> bool:
     """Tell whether axes differ only in that plain channels have got a name."""
     pairs = zip(before, after, strict=False)
     return len(before) == len(after) and all(a == b or (a[0] == "channel" and a[1] == b[1]) for a, b in pairs)
@@ -209,7 +232,7 @@ def save_backend(
     fitted = module.fit(backend.header, path)
     table = None if alone else table_beside(backend.header, fitted, path)
     expected = _with_table(fitted, table)
-    lost = _lost(backend.header, expected, carried)
+    lost = losses_between(backend.header, expected, carried)
     _refuse_losses(lost, row.title, path, strict)
     with AtomicGroup(force=force) as group:
         there = {} if table is None else write_table(group, table, path)

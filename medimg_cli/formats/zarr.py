@@ -24,7 +24,15 @@ from typing import TYPE_CHECKING, Any
 
 from medimg_cli.affine import AffineMatrix
 from medimg_cli.backends import BLOCK, Buffer, blocks_by_region
-from medimg_cli.errors import FormatError, GeometryError, MedImgError, StorageError, UnsupportedError, UsageError
+from medimg_cli.errors import (
+    FormatError,
+    GeometryError,
+    MedImgError,
+    OversizeError,
+    StorageError,
+    UnsupportedError,
+    UsageError,
+)
 from medimg_cli.formats.foreign import ForeignBackend, check_shape
 from medimg_cli.formats.zarr_chunks import Chunks, cuts
 from medimg_cli.formats.zarr_metadata import ArrayFacts, GroupFacts, fill_value, read_node
@@ -293,14 +301,14 @@ class ZarrBackend(ForeignBackend):
         """The chunks of the array."""
         return Chunks(self.store, self.facts)
 
-    def _check(self, wanted: int) -> None:
+    def check_amount(self, wanted: int) -> None:
         """Refuse to read where the store changed, or so many bytes where next to nothing is there."""
         if any(self.store.mark(key) != mark for key, mark in self.marks.items()):
             raise StorageError("the store changed since it was opened", path=self.store.name, hint="open it again")
         most = _UNCOUNTED if self.present is None else _SPARSE * (self.present + 1) * self.facts.chunk_bytes
         if wanted > max(_SMALL, most):
             there = "few" if self.present is None else str(self.present)
-            raise FormatError(
+            raise OversizeError(
                 f"{wanted} bytes of voxels are declared, {there} chunks of {self.facts.chunk_bytes} bytes are there",
                 path=self.store.name, hint="read a region of it",
             )  # fmt: skip
@@ -311,7 +319,7 @@ class ZarrBackend(ForeignBackend):
         from medimg_cli.backends import numpy_dtype
 
         c, i, j, k = (len(span) for span in region)
-        self._check(c * i * j * k * self.header.itemsize)
+        self.check_amount(c * i * j * k * self.header.itemsize)
         out = np.empty((c, k, j, i), numpy_dtype(self.facts.dtype)).transpose(0, 3, 2, 1)
         chunks, fill = self.chunks, fill_value(self.facts)
         boxes = [cuts(span, chunks.shape[axis]) for axis, span in zip(self.spatial, region[1:], strict=False)]
@@ -373,7 +381,7 @@ class ZarrBackend(ForeignBackend):
         return part.reshape((*part.shape, 1, 1)[:3])
 
     def blocks(self, layout: Layout, *, raw: bool = True, max_bytes: int = BLOCK) -> Iterator[Buffer]:
-        self._check(self.header.data_bytes)
+        self.check_amount(self.header.data_bytes)
         reader = copy.copy(self)
         if any(self.chunks.shape[axis] > 1 for axis in self.others):  # volumes share chunks
             reader._kept = {}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from medimg_cli.errors import FormatError, MedImgError, TruncatedError
+from medimg_cli.errors import DamagedError, FormatError, MedImgError, OversizeError, TruncatedError
 from medimg_cli.formats.zarr_codecs import decoded, inner_count, shard_index
 from medimg_cli.formats.zarr_metadata import ArrayFacts
 from medimg_cli.formats.zarr_store import Store
@@ -62,7 +62,7 @@ class Chunks:
             most = self.size + 1 if not self.packing.steps else 2 * self.size + (1 << 20)
             content = self.store.get(key, 0, most)
             if content is not None and len(content) == most and self.packing.steps:
-                raise FormatError(f"chunk {key} is far larger than {self.size} bytes can be", path=self.store.name)
+                raise OversizeError(f"chunk {key} is far larger than {self.size} bytes can be", path=self.store.name)
             return None if content is None else (key, content)
         ratio = [whole // part for whole, part in zip(self.facts.chunks, sharding.chunks, strict=True)]
         shard = tuple(n // r for n, r in zip(place, ratio, strict=True))
@@ -76,7 +76,7 @@ class Chunks:
             return None
         key, (start, count) = self._key(shard), entry
         if count > 2 * self.size + (1 << 20) or start > 1 << 62:
-            raise FormatError(f"shard {key} has an index that makes no sense", path=self.store.name)
+            raise DamagedError(f"shard {key} has an index that makes no sense", path=self.store.name)
         content = self.store.get(key, start, count)
         if content is None or len(content) < count:
             raise TruncatedError(f"shard {key} is cut off", path=self.store.name, hint="get the file again")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
-from medimg_cli.errors import FormatError, MissingExtraError, TruncatedError, UnsupportedError
+from medimg_cli.errors import DamagedError, FormatError, MissingExtraError, TruncatedError, UnsupportedError
 from medimg_cli.storage.codecs import CODECS, open_decoder
 
 __all__ = ["Packing", "Sharding", "decoded", "packing_of"]
@@ -178,11 +178,11 @@ def _inflated(name: str) -> Callable[[bytes, int, bool], bytes]:
                 pieces.append(piece)
                 left, fed = left - len(piece), b""
         except (OSError, EOFError, ValueError) as error:
-            raise FormatError(f"damaged {name} data: {str(error)[:60]}") from None
+            raise DamagedError(f"damaged {name} data: {str(error)[:60]}") from None
         except Exception as error:  # each library has errors of its own
             if isinstance(error, (MissingExtraError, MemoryError)):
                 raise
-            raise FormatError(f"damaged {name} data: {str(error)[:60]}") from None
+            raise DamagedError(f"damaged {name} data: {str(error)[:60]}") from None
         if left and not decoder.eof:
             raise TruncatedError(f"{name} data end too early", hint="get the file again")
         return b"".join(pieces)
@@ -211,7 +211,7 @@ def _checked(name: str, data: bytes, stated: int, most: int, exact: bool) -> byt
     try:
         found = module.decompress(data)
     except Exception as error:
-        raise FormatError(f"damaged {name} data: {str(error)[:60]}") from None
+        raise DamagedError(f"damaged {name} data: {str(error)[:60]}") from None
     return bytes(found)
 
 
@@ -223,7 +223,7 @@ def _blosc(data: bytes, most: int, exact: bool) -> bytes:
     if packed > len(data):
         raise TruncatedError(f"{len(data)} bytes of Blosc data, {packed} stated", hint="get the file again")
     if packed < 16 or block > max(stated, 1 << 20) or data[0] not in (1, 2):
-        raise FormatError("damaged Blosc data: the header makes no sense")
+        raise DamagedError("damaged Blosc data: the header makes no sense")
     return _checked("blosc", data[:packed], stated, most, exact)
 
 
@@ -259,7 +259,7 @@ def _zstd_size(data: bytes) -> int | None:
 def _crc32c(data: bytes, most: int, exact: bool) -> bytes:
     content, stated = data[:-4], int.from_bytes(data[-4:], "little")
     if len(data) < 4 or crc32c(content) != stated:
-        raise FormatError("the checksum (CRC32C) is another one")
+        raise DamagedError("the checksum (CRC32C) is another one")
     return content
 
 

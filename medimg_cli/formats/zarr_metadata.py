@@ -13,7 +13,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from medimg_cli.dtypes import ITEMSIZE
-from medimg_cli.errors import FormatError, UnsupportedError
+from medimg_cli.errors import FormatError, OversizeError, UnsupportedError
 from medimg_cli.formats.zarr_codecs import Packing, packing_of
 from medimg_cli.formats.zarr_store import Store, metadata
 
@@ -153,7 +153,7 @@ def _sizes(values: Any, least: int, what: str) -> tuple[int, ...]:
     if not isinstance(values, list) or not all(type(size) is int and size >= least for size in values):
         raise FormatError(f"{what} {str(values)[:60]} is no list of sizes")
     if least and prod(values) > 1 << 62:
-        raise FormatError(f"{what} {str(values)[:60]} is more than any memory holds")
+        raise OversizeError(f"{what} {str(values)[:60]} is more than any memory holds")
     return tuple(values)
 
 

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from medimg_cli.errors import FormatError, NotFoundError, StorageError, TruncatedError, UsageError
+from medimg_cli.errors import FormatError, NotFoundError, OutsideError, StorageError, TruncatedError, UsageError
 from medimg_cli.storage.source import parts_of_sibling, system_error
 from medimg_cli.storage.urls import is_located, is_url, localized
 
@@ -94,7 +94,7 @@ class LocalStore:
         if not os.path.lexists(path):
             return None
         if os.path.commonpath([root, real]) != root:
-            raise FormatError(f"{key!r} leads out of the store", path=self.name, hint="refused for safety")
+            raise OutsideError(f"{key!r} leads out of the store", path=self.name, hint="refused for safety")
         return real
 
     def get(self, key: str, start: int = 0, count: int | None = None) -> bytes | None:

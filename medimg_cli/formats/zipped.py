@@ -11,7 +11,7 @@ import struct
 import zlib
 from typing import Any, NamedTuple
 
-from medimg_cli.errors import FormatError, TruncatedError, UnsupportedError
+from medimg_cli.errors import DamagedError, FormatError, OversizeError, TruncatedError, UnsupportedError
 from medimg_cli.storage.compress import open_sink
 from medimg_cli.storage.encoded import EncodedSource
 from medimg_cli.storage.joined import JoinedSource
@@ -75,7 +75,7 @@ def list_members(source: ByteSource, *, most: int = _MOST_MEMBERS) -> tuple[Memb
     data, at, members = _read(source, offset, size), 0, []
     for _ in range(count):
         if len(data) < at + _ENTRY.size or data[at : at + 4] != b"PK\x01\x02":
-            raise FormatError("the archive's directory is damaged", path=source.name)
+            raise DamagedError("the archive's directory is damaged", path=source.name)
         row = _ENTRY.unpack_from(data, at)
         name_end = at + _ENTRY.size + row[10]
         extra = data[name_end : name_end + row[11]]
@@ -103,7 +103,7 @@ def _directory(source: ByteSource, size: int) -> tuple[int, int, int]:
         return count, length, offset
     record = _read(source, struct.unpack_from("<Q", locator, 8)[0] & (1 << 62) - 1, 56)
     if len(record) < 56 or not record.startswith(_END64):
-        raise FormatError("the archive's directory is damaged", path=source.name)
+        raise DamagedError("the archive's directory is damaged", path=source.name)
     long_count, long_length, long_offset = struct.unpack_from("<3Q", record, 32)
     return long_count, long_length, long_offset
 
@@ -119,11 +119,11 @@ def _sizes64(full: int, packed: int, place: int, extra: bytes, name: str) -> tup
             for n, value in enumerate(values):
                 if value == _MAX32:
                     if len(content) < 8:
-                        raise FormatError("the archive's directory is damaged", path=name)
+                        raise DamagedError("the archive's directory is damaged", path=name)
                     values[n], content = int.from_bytes(content[:8], "little"), content[8:]
         at += 4 + length
     if max(values) >= 1 << 62:
-        raise FormatError("the archive's directory is damaged", path=name)
+        raise DamagedError("the archive's directory is damaged", path=name)
     return values[0], values[1], values[2]
 
 
@@ -141,7 +141,7 @@ def open_member(source: ByteSource, member: Member) -> ByteSource:
     """
     local = _read(source, member.offset, _LOCAL.size)
     if len(local) < _LOCAL.size or not local.startswith(b"PK\x03\x04"):
-        raise FormatError(f"member {member.name!r} is not where the archive says", path=source.name)
+        raise DamagedError(f"member {member.name!r} is not where the archive says", path=source.name)
     start = member.offset + _LOCAL.size + sum(_LOCAL.unpack(local)[9:11])
     if start + member.packed > (source.size or 0):
         raise TruncatedError(f"truncated: member {member.name!r} is cut off", path=source.name)
@@ -170,7 +170,7 @@ def member_bytes(source: ByteSource, member: Member) -> bytes:
         raise UnsupportedError(f"member {member.name!r} has more than {_MOST_SMALL >> 20} MiB", path=source.name)
     opened = open_member(source, member)
     if member.size > opened.most:
-        raise FormatError(f"member {member.name!r} cannot have the size that it states", path=source.name)
+        raise OversizeError(f"member {member.name!r} cannot have the size that it states", path=source.name)
     view = bytearray(member.size)
     with opened.cursor() as cursor:
         got = cursor.readinto(0, memoryview(view))
@@ -206,7 +206,7 @@ class _StoredCursor(CursorBase):
         for piece in self.chunks(0, size):
             crc = zlib.crc32(piece, crc)
         if crc != self._member.crc:
-            raise FormatError("its data are damaged (checksum)", path=self._member.name, hint="get the file again")
+            raise DamagedError("its data are damaged (checksum)", path=self._member.name, hint="get the file again")
 
     def close(self) -> None:
         self._base.close()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 from medimg_cli.dtypes import ITEMSIZE, is_float
-from medimg_cli.errors import FormatError, MissingExtraError, UnsupportedError
+from medimg_cli.errors import DamagedError, MissingExtraError, UnsupportedError
 
 __all__ = ["CODECS", "Codec", "Decoder", "codec_of_magic", "open_decoder", "pack_bits"]
 
@@ -211,7 +211,7 @@ class _HexDecoder(_Pieces):
         try:
             return bytes.fromhex(digits[:even].decode("ascii"))
         except ValueError:
-            raise FormatError("hexadecimal data hold something else than digits") from None
+            raise DamagedError("hexadecimal data hold something else than digits") from None
 
 
 class _TextDecoder(_Pieces):
@@ -235,14 +235,14 @@ class _TextDecoder(_Pieces):
         cut = max(text.rfind(b" "), text.rfind(b"\n"), text.rfind(b"\t"), text.rfind(b"\r")) + 1
         self._rest = text[cut:]
         if len(self._rest) > 400:
-            raise FormatError("text data hold a word of more than 400 characters where a number belongs")
+            raise DamagedError("text data hold a word of more than 400 characters where a number belongs")
         return self._numbers(text[:cut])
 
     def _numbers(self, text: bytes) -> bytes:
         try:
             return self._array(self._code, [self._number(word) for word in text.split()]).tobytes()
         except (ValueError, OverflowError):
-            raise FormatError("text data hold something that is no number of the declared type") from None
+            raise DamagedError("text data hold something that is no number of the declared type") from None
 
     def flush(self) -> bytes:
         rest, self._rest = self._rest, b""

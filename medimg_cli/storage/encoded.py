@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from medimg_cli.errors import FormatError, MedImgError, TruncatedError
+from medimg_cli.errors import DamagedError, MedImgError, OversizeError, TruncatedError
 from medimg_cli.storage.codecs import CODECS, Decoder, max_ratio, open_decoder
 from medimg_cli.storage.source import CHUNK, HEAD, ByteSource, Cursor, CursorBase, SpooledSource, spool, system_error
 
-__all__ = ["EncodedSource"]
+__all__ = ["EncodedSource", "End"]
 
 #: Encoded bytes that a decoder gets at a time; few at the start of a further member, which may be short.
 _MEAL, _FIRST_MEAL = 1 << 18, 1 << 12
@@ -17,6 +18,21 @@ _MEAL, _FIRST_MEAL = 1 << 18, 1 << 12
 _FREE_MEMBERS, _LEAST_MEMBER = 10_000, 1 << 10
 #: Decoded bytes that may follow the voxels; beyond, a stream must not be more than twice as long as they are.
 _TRAILING = 1 << 30
+
+
+class End(NamedTuple):
+    """What is known of a stream once it was read to its end.
+
+    Parameters
+    ----------
+    decoded : int
+        Bytes that it decodes to.
+    ignored : int
+        Encoded bytes behind the end of its last member, which nobody decodes.
+    """
+
+    decoded: int
+    ignored: int
 
 
 class EncodedSource:
@@ -44,6 +60,7 @@ class EncodedSource:
         self._spool: SpooledSource | None = None
         self._prefix = b""
         self._reads = 0
+        self.end: End | None = None  # once somebody has read up to it
 
     def __getstate__(self) -> tuple[ByteSource, str, int, int | None]:
         return self.base, self.codec, self.start, self.length
@@ -120,10 +137,10 @@ class EncodedSource:
         return self.base.sibling(name)
 
 
-def _damaged(source: EncodedSource, error: Exception) -> FormatError:
+def _damaged(source: EncodedSource, error: Exception) -> DamagedError:
     kind = source.codec.partition(":")[0]
     detail = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return FormatError(f"its {kind} data are damaged ({detail})", path=source.name, hint="get the file again")
+    return DamagedError(f"its {kind} data are damaged ({detail})", path=source.name, hint="get the file again")
 
 
 class _DecodingCursor(CursorBase):
@@ -211,7 +228,9 @@ class _DecodingCursor(CursorBase):
             return False
         self._members += 1
         if self._members > _FREE_MEMBERS and self._decoded < _LEAST_MEMBER * self._members:
-            raise FormatError(f"its {row.name} data are more than {_FREE_MEMBERS} streams with next to nothing in them")
+            raise OversizeError(
+                f"its {row.name} data are more than {_FREE_MEMBERS} streams with next to nothing in them"
+            )
         self._decoder = open_decoder(self._source.codec)
         return True
 
@@ -268,7 +287,7 @@ class _DecodingCursor(CursorBase):
     def _limit(self, wanted: int) -> None:
         """Refuse a stream that goes on and on behind the bytes that are wanted."""
         if self._decoded > max(2 * wanted, wanted + _TRAILING):
-            raise FormatError(
+            raise OversizeError(
                 f"its data go on for more than {_TRAILING >> 30} GiB behind the voxels", path=self._source.name
             )
 
@@ -286,3 +305,4 @@ class _DecodingCursor(CursorBase):
                 path=self._source.name,
                 hint="get the file again",
             )
+        self._source.end = End(self._decoded, len(self._buffer) - self._taken + self._left)

@@ -13,7 +13,14 @@ import threading
 from collections.abc import Iterator
 from typing import IO, Any, Protocol, runtime_checkable
 
-from medimg_cli.errors import FormatError, MedImgError, NotFoundError, StorageError, UsageError
+from medimg_cli.errors import (
+    MedImgError,
+    MissingPartError,
+    NotFoundError,
+    OutsideError,
+    StorageError,
+    UsageError,
+)
 from medimg_cli.storage.urls import is_located, is_url, localized
 
 __all__ = [
@@ -167,8 +174,19 @@ def system_error(error: OSError, path: str) -> MedImgError:
     if isinstance(error, MedImgError):
         return error
     if isinstance(error, FileNotFoundError):
-        return NotFoundError("no such file", path=path)
+        return _not_found(path)
     return StorageError((error.strerror or str(error)).lower(), path=path)
+
+
+def _not_found(path: str) -> NotFoundError:
+    """Return what to raise for a file that is not there; git-annex leaves links to contents that are elsewhere."""
+    try:
+        target = os.readlink(path)
+    except (OSError, ValueError):
+        return NotFoundError("no such file", path=path)
+    if _STORE in os.path.abspath(os.path.join(os.path.dirname(path), target)):
+        return NotFoundError("its content has not been fetched", path=path, hint="run: git annex get, or datalad get")
+    return NotFoundError("is a link to a file that does not exist", path=path)
 
 
 class CursorBase:
@@ -333,7 +351,7 @@ class PathSource:
         real = os.path.realpath(path)
         # A link may lead to a store of the same data set (git-annex keeps contents there), nowhere else outside.
         if not real.startswith(os.path.join(os.path.realpath(folder or "."), "")) and _STORE not in real:
-            raise FormatError(
+            raise OutsideError(
                 f"its data file {name!r} is a link out of its own folder", path=self.name, hint="refused for safety"
             )
         try:
@@ -359,7 +377,7 @@ def parts_of_sibling(name: str, owner: str) -> list[str]:
         or "://" in name
         or (":" in parts[0] and (len(parts) > 1 or os.name == "nt"))
     ):
-        raise FormatError(
+        raise OutsideError(
             f"names a data file outside its own folder: {name[:80]!r}", path=owner, hint="refused for safety"
         )
     return parts
@@ -395,7 +413,7 @@ class MemorySource:
         return _MemoryCursor(self._data)
 
     def sibling(self, name: str) -> ByteSource:
-        raise FormatError("its voxels are in another file, and bytes have no folder", path=self.name)
+        raise MissingPartError("its voxels are in another file, and bytes have no folder", path=self.name)
 
 
 class _MemoryCursor(CursorBase):
@@ -456,7 +474,7 @@ class FileObjectSource:
         return _FileObjectCursor(self)
 
     def sibling(self, name: str) -> ByteSource:
-        raise FormatError("its voxels are in another file, and a file object has no folder", path=self.name)
+        raise MissingPartError("its voxels are in another file, and a file object has no folder", path=self.name)
 
 
 class _FileObjectCursor(CursorBase):
@@ -506,7 +524,7 @@ class SpooledSource:
         return _FdCursor(self._store.fileno(), self.name, owned=False)
 
     def sibling(self, name: str) -> ByteSource:
-        raise FormatError("its voxels are in another file, and a stream has no folder", path=self.name)
+        raise MissingPartError("its voxels are in another file, and a stream has no folder", path=self.name)
 
 
 def _spool_file(file: Any, name: str) -> bytes | IO[bytes]:

@@ -213,3 +213,13 @@ def test_what_tiff_cannot_hold_is_reported() -> None:
     assert tiff.fit(make("flat").header.replace(description="one page"), "x.tif").description == ""
     flat = stack((1, 5, 4, 1)).header.replace(description="one page", affine=AffineMatrix())
     assert tiff.fit(flat, "x.tif").description == "one page"
+
+
+@pytest.mark.parametrize("spacing", [(0, 2, 3), (2, 0, 3), (2, 3, 0), (1e-12, 2, 3), (1e-310, 2, 3)])
+def test_voxel_sizes_that_no_resolution_says(spacing: tuple[float, float, float], tmp_path: Path) -> None:
+    """A size of 0 is written as a reader takes it, and the report says so; one far too small as the smallest."""
+    header = stack((1, 5, 4, 3)).header.replace(affine=AffineMatrix(np.diag([*spacing, 1.0])))
+    found = save_backend(ArrayBackend(np.zeros(header.shape, header.dtype), header), str(tmp_path / "x.tif"))
+    back = open_backend(str(tmp_path / "x.tif")).header.spacing
+    assert back == pytest.approx([size or 1 for size in spacing], abs=3e-9)
+    assert "affine" in {loss.field for loss in found} or min(spacing) > 0

@@ -24,6 +24,12 @@ from medimg_cli.formats.writing import save_backend
 from medimg_cli.formats.zarr import ZarrBackend, is_store, open_folder
 from medimg_cli.formats.zarr_codecs import _slow_crc32c
 from medimg_cli.header import Header, differences
+from medimg_cli.operations import apply
+from medimg_cli.operations.cast import Cast
+from medimg_cli.operations.crop import Crop
+from medimg_cli.operations.pad import Pad
+from medimg_cli.operations.reorient import Reorient
+from medimg_cli.storage.stored import Layout
 from scripts import proving
 from tests.helpers import KINDS, make, one_line, read, unlike
 from tests.web import Site
@@ -523,6 +529,12 @@ def test_bombs_cost_no_memory(tmp_path: Path) -> None:
             from tests.helpers import layouts
 
             next(iter(backend.blocks(next(layouts(backend.header)))))
+        for made in (Reorient("RPS"), Reorient("SLP"), Pad(1), Cast("float32")):  # read part by part
+            turned = apply(made, backend)
+            with pytest.raises(FormatError, match="declared"):
+                next(iter(turned.blocks(Layout.packed(turned.header.shape, turned.header.dtype))))
+        crop = apply(Crop(499_999), backend)
+        assert set(b"".join(map(bytes, crop.blocks(Layout.packed(crop.header.shape, "int16"))))) == {3, 0}
         for codec, content in (("gzip", gzip.compress(bytes(1 << 26))), ("zlib", zlib.compress(bytes(1 << 26)))):
             store = by_hand(tmp_path / f"{codec}.zarr", {"compressor": {"id": codec, "level": 1}})
             (store / "0" / "0" / "0").mkdir(parents=True)

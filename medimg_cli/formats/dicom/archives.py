@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from medimg_cli.backends import Backend
-from medimg_cli.errors import FormatError, MedImgError, TruncatedError
+from medimg_cli.errors import DamagedError, MedImgError, OversizeError, TruncatedError
 from medimg_cli.formats.dicom.opening import image_of_scan
 from medimg_cli.formats.dicom.scanning import Broken, Scan, gather, is_named
 from medimg_cli.formats.foreign import SourceFile, foreign_errors
@@ -108,15 +108,13 @@ def _tarred(source: ByteSource) -> Iterator[ByteSource]:
     if isinstance(source, EncodedSource):
         try:
             source.spooled(_MOST_RATIO // 2 * source.encoded_bytes)
-        except FormatError as error:
-            if "behind the voxels" in error.message:
-                raise FormatError("decompresses to far more than it could hold: it could be a bomb") from None
-            raise
+        except OversizeError:
+            raise OversizeError("decompresses to far more than it could hold: it could be a bomb") from None
     with SourceFile(source) as file, tarfile.open(fileobj=file, mode="r:") as archive:  # type: ignore[arg-type]
         count = 0
         for count, member in enumerate(archive, 1):
             if count > _MOST_MEMBERS:
-                raise FormatError(f"has more than {_MOST_MEMBERS} members")
+                raise OversizeError(f"has more than {_MOST_MEMBERS} members")
             if member.isreg() and not member.issparse() and (member.size or is_named(member.name)):
                 name = f"{source.name}/{member.name}"
                 yield JoinedSource([(source, member.offset_data, member.size)], name)
@@ -131,4 +129,4 @@ def _check_end(source: ByteSource, at: int, count: int) -> None:
     if got < len(held):
         raise TruncatedError(f"the archive is cut off behind {count} members")
     if any(held):
-        raise FormatError(f"the archive is damaged behind {count} members")
+        raise DamagedError(f"the archive is damaged behind {count} members")

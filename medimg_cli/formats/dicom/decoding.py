@@ -22,7 +22,7 @@ import zlib
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from medimg_cli.errors import FormatError, MedImgError, TruncatedError, UnsupportedError
+from medimg_cli.errors import DamagedError, FormatError, MedImgError, TruncatedError, UnsupportedError
 from medimg_cli.formats.dicom.codestreams import codestream
 from medimg_cli.formats.dicom.reading import Pixels
 from medimg_cli.formats.foreign import foreign_errors, one_line
@@ -154,7 +154,7 @@ def _compared(data: bytes, pixels: Pixels, name: str) -> int:
     """Return the bits of a sample in a codestream; one of another size than the header's is refused."""
     found = codestream(data)
     if found is None:
-        raise FormatError("its pixels cannot be decoded: they do not start like a codestream", path=name)
+        raise DamagedError("its pixels cannot be decoded: they do not start like a codestream", path=name)
     mine = (pixels.rows, pixels.columns, pixels.samples)
     if found[:3] != mine or found.precision > max(pixels.allocated, 8):
         theirs = f"{found.rows} x {found.columns} x {found.samples} of {found.precision} bits"
@@ -287,7 +287,7 @@ def inflated(data: bytes, needed: int) -> bytes:
     try:
         return engine.decompress(data, needed)
     except zlib.error as error:
-        raise FormatError(f"its deflated pixels are damaged: {one_line(error)}") from None
+        raise DamagedError(f"its deflated pixels are damaged: {one_line(error)}") from None
 
 
 def unpacked(data: bytes, needed: int) -> bytes:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from itertools import pairwise
 from struct import unpack
 
-from medimg_cli.errors import FormatError, TruncatedError
+from medimg_cli.errors import DamagedError, FormatError, TruncatedError
 from medimg_cli.formats.dicom.reading import DicomFile
 from medimg_cli.formats.dicom.walker import UNDEFINED
 from medimg_cli.storage.source import Cursor
@@ -84,13 +84,13 @@ def _items(file: DicomFile, cursor: Cursor) -> tuple[tuple[int, ...], list[tuple
         if tag == _END:
             break
         if tag != _ITEM or length == UNDEFINED:
-            raise FormatError(f"its pixel data do not consist of items: damaged at byte {at}", path=file.source.name)
+            raise DamagedError(f"its pixel data do not consist of items: damaged at byte {at}", path=file.source.name)
         if at + 8 + length > end:
             raise _cut(file)
         items.append((at + 8, length))
         at += 8 + length
     if not items:
-        raise FormatError("its pixel data do not start with a table of offsets", path=file.source.name)
+        raise DamagedError("its pixel data do not start with a table of offsets", path=file.source.name)
     start, length = items[0]
     table = bytearray(length - length % 4)
     cursor.readinto(start, memoryview(table))

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from struct import Struct, error
 from typing import NamedTuple
 
-from medimg_cli.errors import FormatError, UnsupportedError
+from medimg_cli.errors import FormatError, TruncatedError, UnsupportedError
 from medimg_cli.formats.dicom.elements import Elements, Raw
 from medimg_cli.formats.dicom.reading import DicomFile
 from medimg_cli.formats.dicom.tags import PRIVATE, TAGS, vr_of_private
@@ -120,7 +120,7 @@ class _Damage:
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if kind is not None and issubclass(kind, (error, IndexError)):
-            raise FormatError("its functional groups are cut off or damaged", path=self.name) from None
+            raise TruncatedError("its functional groups are cut off or damaged", path=self.name) from None
 
 
 class _Reader:

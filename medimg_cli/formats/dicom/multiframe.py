@@ -40,7 +40,7 @@ from itertools import accumulate
 from math import isfinite
 from typing import Any
 
-from medimg_cli.errors import FormatError, GeometryError, UnsupportedError
+from medimg_cli.errors import FormatError, GeometryError, OversizeError, UnsupportedError
 from medimg_cli.formats.dicom.elements import Elements
 from medimg_cli.formats.dicom.frames import Frame
 from medimg_cli.formats.dicom.groups import Group, nested, per_frame, shared
@@ -126,7 +126,7 @@ def _check_count(file: DicomFile) -> None:
     else:
         room = held // _LEAST_BYTES
     if count > max(room, _MOST_MISSING):
-        raise FormatError(f"announces {count} frames, and has pixel data for {room} at most", path=file.source.name)
+        raise OversizeError(f"announces {count} frames, and has pixel data for {room} at most", path=file.source.name)
     if count > _MOST:
         raise UnsupportedError(f"has {count} frames, more than {_MOST} are not read", path=file.source.name)
 

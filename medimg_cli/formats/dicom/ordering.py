@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from medimg_cli.errors import GeometryError, UnsupportedError
+from medimg_cli.errors import MissingSliceError, UnsupportedError
 from medimg_cli.formats.dicom.frames import Frame
 from medimg_cli.formats.dicom.vectors import Vector
 from medimg_cli.formats.reading import Reading
@@ -74,7 +74,7 @@ def arrange(groups: Sequence[Group], reading: Reading) -> tuple[Volumes, list[st
     odd = next((group for group in groups if len(group) != usual), None)
     if odd is not None:
         count = f"{len(odd)} file{'s' if len(odd) > 1 else ''} at the position of {odd[0].name}"
-        raise GeometryError(f"{count}, {usual} at others: slices are missing or double")
+        raise MissingSliceError(f"{count}, {usual} at others: slices are missing or double")
     raise UnsupportedError(
         f"its {len(groups)} slices come {times} times, and nothing says which belong to one volume "
         f"({groups[0][0].name} and {groups[0][1].name} lie at the same position)"
@@ -92,7 +92,7 @@ def _complete(found: _Found, groups: Sequence[Group], reading: Reading) -> tuple
     if reading.gaps != "ignore" or not whole:
         missing = next(k for k in range(count) if k not in found[short[0]])
         hint = "--gaps ignore leaves it out" if whole and reading.gaps != "ignore" else None
-        raise GeometryError(f"{said[0]}, none at the position of {groups[missing][0].name}", hint=hint)
+        raise MissingSliceError(f"{said[0]}, none at the position of {groups[missing][0].name}", hint=hint)
     return whole, [f"{sentence}: it is left out" for sentence in said[:3]]
 
 

@@ -98,7 +98,8 @@ def _joined(frames: Sequence[Frame], header: Header, problem: str | None) -> Bac
     if len(pieces) > 1:
         source, offset = JoinedSource(pieces, _name(frames)), 0
     layout = layout_of(header, pixels, "big" if file.big else "little")
-    stored = StoredBackend(StoredArray(source, offset, layout), header, problem)
+    refused = None if problem is None else refusal(problem, _name(frames))
+    stored = StoredBackend(StoredArray(source, offset, layout), header, refused)
     return CountingBackend(stored, pixels.stored) if pixels.stored < pixels.allocated else stored
 
 
@@ -210,7 +211,8 @@ class PlanesBackend(ForeignBackend):
         """Say why the voxels cannot all be there; reads nothing."""
         return self.problem
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Refuse to read where the voxels cannot all be there, or nobody can decode them."""
         if self.problem is not None:
             raise refusal(self.problem, _name(self.frames))
 
@@ -219,7 +221,7 @@ class PlanesBackend(ForeignBackend):
 
         from medimg_cli.backends import numpy_dtype
 
-        self._check()
+        self.check()
         if self._whole is None and self._read > 2 * self._count and region != whole(self.header.shape):
             self._keep()
         if self._whole is not None:
@@ -292,7 +294,7 @@ class PlanesBackend(ForeignBackend):
 
     def _keep(self) -> None:
         """Read all frames once, for all reads that follow."""
-        self._check()
+        self.check()
         if self._whole is None:
             pixels = self.frames[0].file.pixels._replace(planar=False)
             layout = layout_of(self.header, pixels, "little")
@@ -318,7 +320,7 @@ class PlanesBackend(ForeignBackend):
             yield from (parts[place.time, place.k] for place in places)
 
     def blocks(self, layout: Layout, *, raw: bool = True, max_bytes: int = BLOCK) -> Iterator[Buffer]:
-        self._check()
+        self.check()
         if not self._follows(layout):
             self._keep()
         if self._whole is not None:

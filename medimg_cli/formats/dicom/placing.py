@@ -34,7 +34,7 @@ from math import atan2, degrees, hypot
 from typing import NamedTuple
 
 from medimg_cli.affine import AffineMatrix
-from medimg_cli.errors import GeometryError
+from medimg_cli.errors import DuplicateSliceError, GeometryError, MissingSliceError, SliceError, UnevenSliceError
 from medimg_cli.formats.dicom.frames import Frame
 from medimg_cli.formats.dicom.ordering import arrange
 from medimg_cli.formats.dicom.vectors import Vector, close, dot, minus, moved, normal_of, times
@@ -198,7 +198,7 @@ def _originals(frames: Sequence[Frame], reading: Reading) -> tuple[Sequence[Fram
         return frames, []
     a, b = _names(*copies[0])
     if reading.gaps != "ignore":
-        raise GeometryError(f"{a} and {b} are copies of one image", hint="--gaps ignore leaves copies out")
+        raise DuplicateSliceError(f"{a} and {b} are copies of one image", hint="--gaps ignore leaves copies out")
     return list(known.values()), [_counted(len(copies), "copy is", "copies are", f"{b} (of {a})")]
 
 
@@ -231,7 +231,7 @@ def _positions(frames: Sequence[Frame], axes: _Axes, reading: Reading) -> tuple[
     doubled = [group for group in groups if len(group) > 1]
     a, b = _names(*doubled[0][:2])
     if max(sizes) * sizes[max(sizes)] > sizes[1] or reading.gaps != "ignore":
-        raise GeometryError(
+        raise DuplicateSliceError(
             f"{a} and {b} lie at the same position, 0 mm apart", hint="--gaps ignore takes the first at each position"
         )
     first = [[min(group, key=lambda frame: frame.number("InstanceNumber") or 0.0)] for group in groups]
@@ -269,7 +269,7 @@ def _find_moved(groups: Sequence[Sequence[Frame]], axes: _Axes, usual: int) -> N
             off = hypot(*minus(few[0].position or (), many[0].position or ()))
             if off < half:
                 said = f"{few[0].name} lies {off:.3g} mm off {many[0].name}, a slice of another volume at its position"
-                raise GeometryError(said, hint="--tolerance allows for it")
+                raise SliceError(said, hint="--tolerance allows for it")
 
 
 def _gaps(groups: Sequence[Sequence[Frame]], axes: _Axes) -> list[float]:
@@ -319,7 +319,7 @@ def _line(groups: Sequence[Sequence[Frame]], axes: _Axes, reading: Reading) -> _
     if beside is not None:
         a, b = slices[beside : beside + 2]
         apart = hypot(*minus(b.position or (), a.position or ()))
-        raise GeometryError(
+        raise SliceError(
             f"{a.name} and {b.name} lie side by side, {apart:.4g} mm apart: they are slices of different stacks"
         )
     if odd:
@@ -327,7 +327,7 @@ def _line(groups: Sequence[Sequence[Frame]], axes: _Axes, reading: Reading) -> _
         return _uneven(groups, gaps, usual, said, reading, allowed, way)
     off = _off_line(groups, way, [n / steps for n in range(steps + 1)], allowed)
     if off and reading.gaps != "ignore":
-        raise GeometryError(off)
+        raise SliceError(off)
     step = times(way, 1 / steps)
     return _Line(step, [*_tilt(step, axes), *([f"{off}; this is ignored"] if off else [])])
 
@@ -343,7 +343,9 @@ def _uneven(
 ) -> _Line:
     """Refuse slices that are not evenly spaced, take them for evenly spaced, or say where to interpolate."""
     if reading.gaps == "refuse":
-        raise GeometryError(said, hint="--gaps resample interpolates, --gaps ignore takes them for evenly spaced")
+        whole = all(_missing(gap, usual) for gap in gaps if abs(gap - usual) > allowed + _NOISE)
+        hint = "--gaps resample interpolates, --gaps ignore takes them for evenly spaced"
+        raise (MissingSliceError if whole else UnevenSliceError)(said, hint=hint)
     length, axes = sum(gaps), _axes(groups[0][0])
     if reading.gaps == "ignore":
         step = times(way, 1 / len(gaps))
@@ -354,11 +356,11 @@ def _uneven(
         along.append(along[-1] + gap)
     off = _off_line(groups, way, [distance / length for distance in along], allowed)
     if off:
-        raise GeometryError(off)
+        raise SliceError(off)
     finest = _usual(gaps, _COMMON)
     count = max(round(length / finest), 1) if finest > 0 else _MOST * len(along)
     if count >= _MOST * len(along):
-        raise GeometryError(f"{said}; to interpolate takes too many slices", hint="--gaps ignore")
+        raise UnevenSliceError(f"{said}; to interpolate takes too many slices", hint="--gaps ignore")
     places = tuple(_place(along, n * length / count) for n in range(count + 1))
     step = times(way, 1 / count)
     note = f"{said}; slices are interpolated from {len(along)} to {count + 1}, {length / count:.4g} mm apart"
@@ -430,10 +432,17 @@ def _tilt(step: Vector, axes: _Axes) -> list[str]:
 
 def _gap_sentence(a: Frame, b: Frame, gap: float, usual: float) -> str:
     said = f"{a.name} and {b.name} are {gap:.4g} mm apart, other slices {usual:.4g} mm"
-    missing = round(gap / usual) - 1 if usual > 0 else 0
-    if 0 < missing <= _MOST_MISSING and abs(gap - (missing + 1) * usual) <= max(2 * _RELATIVE * gap, _ABSOLUTE):
+    missing = _missing(gap, usual)
+    if missing:
         return f"{said}: {missing} slice{'s are' if missing > 1 else ' is'} missing between them"
     return f"{said}: the slices are not evenly spaced"
+
+
+def _missing(gap: float, usual: float) -> int:
+    """Return how many slices a gap lacks; 0 where it is no whole number of steps, or of too many."""
+    missing = round(gap / usual) - 1 if usual > 0 else 0
+    near = abs(gap - (missing + 1) * usual) <= max(2 * _RELATIVE * gap, _ABSOLUTE)
+    return missing if near and 0 < missing <= _MOST_MISSING else 0
 
 
 def _thickness(frame: Frame, axes: _Axes) -> _Line:

@@ -15,7 +15,7 @@ import io
 from functools import cache
 from typing import Any, NamedTuple
 
-from medimg_cli.errors import FormatError, UnsupportedError
+from medimg_cli.errors import FormatError, OversizeError, UnknownFormatError, UnsupportedError
 from medimg_cli.formats.dicom.elements import Elements, Raw
 from medimg_cli.formats.dicom.tags import DESCRIBING, PIXELS, PLACING, PRIVATE, TAGS, vr_of_private
 from medimg_cli.formats.dicom.walker import Walked, walk
@@ -260,7 +260,7 @@ def read_object(source: ByteSource) -> DicomFile:
         return DicomFile(source, source, elements, pixels, walked.syntax, False, walked.offset, walked.length)
     with foreign_errors(source.name, "DICOM"):
         if not is_dicom(source.head(132)):
-            raise FormatError("is no DICOM file")
+            raise UnknownFormatError("is no DICOM file")
         walked, stored, big = _parsed(source)
         elements = Elements(walked.raw, source)
         pixels = _pixels(elements, walked.tag, source.name)
@@ -316,7 +316,7 @@ def _parsed(source: ByteSource) -> tuple[Walked, ByteSource, bool]:
     memory = io.BytesIO(inflated.head(_MOST_INFLATED))
     dataset = read_dataset(memory, False, True, stop_when=_at_pixels, specific_tags=tags)
     if memory.tell() >= _MOST_INFLATED:
-        raise FormatError(f"its deflated header goes on for more than {_MOST_INFLATED >> 20} MiB: it could be a bomb")
+        raise OversizeError(f"its deflated header goes on for more than {_MOST_INFLATED >> 20} MiB: it could be a bomb")
     return Walked(_raw(dataset), DEFLATED, *_pixel_data(inflated, memory.tell(), False)), inflated, False
 
 
@@ -395,7 +395,7 @@ def _pixels(elements: Elements, tag: int, name: str) -> Pixels:
 def _checked(elements: Elements, tag: int) -> Pixels:
     if "Rows" not in elements and "Columns" not in elements:
         if not elements.text("SOPClassUID").replace(".", "").isdecimal():
-            raise FormatError("nothing in its DICOM header says what it is: cut off, damaged or not an image")
+            raise UnknownFormatError("nothing in its DICOM header says what it is: cut off, damaged or not an image")
         if (title := _title(elements)).endswith("Image"):
             raise FormatError(f"is a DICOM {title} without Rows and Columns: cut off or damaged")
         return Pixels(0, 0, 0, 8, 8, False, False, "")

@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from medimg_cli.errors import FormatError, MedImgError, TruncatedError, UnsupportedError
+from medimg_cli.errors import MedImgError, OutsideError, TruncatedError, UnsupportedError
 from medimg_cli.formats.dicom.reading import DicomFile, is_dicom, is_directory, no_image, read_object
 from medimg_cli.formats.dicom.walker import UNDEFINED
 from medimg_cli.formats.reading import Reading
@@ -197,7 +197,7 @@ def scan_directory(source: ByteSource) -> Scan:
     root = os.path.realpath(folder)
     for path in paths:
         if os.path.commonpath((root, os.path.realpath(path))) != root:
-            raise FormatError("names a file outside of its folder, which is not read", path=source.name)
+            raise OutsideError("names a file outside of its folder, which is not read", path=source.name)
     missing = tuple(path for path in paths if not os.path.lexists(path))
     return gather(_source(path) for path in paths if os.path.lexists(path))._replace(missing=missing)
 
@@ -222,7 +222,7 @@ def _referenced(source: ByteSource) -> list[tuple[str, ...]]:
             continue
         parts = (named,) if isinstance(named, str) else tuple(map(str, named))
         if any(part in ("", ".", "..") or "/" in part or "\\" in part or "\0" in part for part in parts):
-            raise FormatError("names a file outside of its folder, which is not read", path=source.name)
+            raise OutsideError("names a file outside of its folder, which is not read", path=source.name)
         found.append(parts)
     return list(dict.fromkeys(found))
 

@@ -189,6 +189,10 @@ class _SegmentationBackend(ForeignBackend):
         """Say why the voxels cannot all be there; reads nothing."""
         return self.frames.problem
 
+    def check(self) -> None:
+        """Refuse to read where the voxels cannot all be there."""
+        self.frames.check()
+
     def fetch(self, region: Region) -> np.ndarray[Any, Any]:
         import numpy as np
 

@@ -238,6 +238,8 @@ IDENTIFYING = (
     *("StudyDate", "StudyTime", "SeriesDate", "AcquisitionDate", "StudyID", "AccessionNumber", "StudyDescription"),
     *("InstitutionName", "InstitutionAddress", "StationName", "ReferringPhysicianName", "PerformingPhysicianName"),
     *("OperatorsName", "OtherPatientIDs", "PatientComments", "DeviceSerialNumber"),
+    *("PatientBirthName", "OtherPatientNames", "PatientMotherBirthName", "PatientAddress", "PatientTelephoneNumbers"),
+    *("RequestingPhysician", "PhysiciansOfRecord", "NameOfPhysiciansReadingStudy", "InstitutionalDepartmentName"),
 )
 PIXELS, PLACING, DESCRIBING = tuple(_PIXELS), tuple(_PLACING), tuple(_DESCRIBING)
 TAGS: Mapping[str, tuple[int, str]] = {**_PIXELS, **_PLACING, **_DESCRIBING}

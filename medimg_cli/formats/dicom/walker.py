@@ -14,7 +14,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import NamedTuple
 
-from medimg_cli.errors import FormatError
+from medimg_cli.errors import OversizeError
 from medimg_cli.formats.dicom.elements import Raw
 from medimg_cli.formats.dicom.tags import PRIVATE, TAGS
 from medimg_cli.storage.source import HEAD, ByteSource
@@ -228,7 +228,7 @@ class _Walk:
                 inside.append("sequence")
                 if len(inside) > 2 * _DEEPEST:
                     what = f"sequences lie more than {_DEEPEST} deep in one another: it could be a bomb"
-                    raise FormatError(what, path=self.source.name)
+                    raise OversizeError(what, path=self.source.name)
             else:
                 at += length
         return at

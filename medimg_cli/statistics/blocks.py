@@ -48,14 +48,26 @@ def streaming_layout(backend: Backend, dtype: str | None = None) -> Layout:
     return Layout.packed(shape, dtype)
 
 
-def value_blocks(backend: Backend) -> Iterator[np.ndarray[Any, Any]]:
-    """Yield all values of an image once, as 1-D arrays of its value dtype, in the order that costs least."""
+def value_blocks(
+    backend: Backend, layout: Layout | None = None, *, raw: bool = False
+) -> Iterator[np.ndarray[Any, Any]]:
+    """Yield all values of an image once, as 1-D arrays of its value dtype.
+
+    Parameters
+    ----------
+    backend : Backend
+    layout : Layout, optional
+        Packed, little-endian, of the value dtype: the order of the values. Left out: the order that costs least.
+    raw : bool
+        Whether stored numbers, not values, are wanted; the layout is of their dtype then.
+    """
     import numpy as np
 
-    name = backend.header.value_dtype
+    name = backend.header.dtype if raw else backend.header.value_dtype
     dtype, size = numpy_dtype(name, "little"), ITEMSIZE[name]
     carry = b""
-    for block in backend.blocks(streaming_layout(backend, name), raw=False, max_bytes=_BLOCK):
+    layout = layout or streaming_layout(backend, name)
+    for block in backend.blocks(layout, raw=raw, max_bytes=_BLOCK):
         data = carry + bytes(block) if carry or len(block) % size else block
         whole = len(data) - len(data) % size
         carry = bytes(data[whole:])

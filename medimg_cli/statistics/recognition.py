@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from medimg_cli.backends import Backend
     from medimg_cli.header import Header
 
-__all__ = ["ONE_VALUE", "declared_labels", "why_labels"]
+__all__ = ["FEW", "ONE_VALUE", "declared_labels", "why_labels"]
 
 ONE_VALUE = "it holds only one value"
 """Why an image is taken for a label map that holds one value other than 0: it could be anything."""
 
-#: Whole numbers of which there are so few are labels, however they lie: masks of small lesions.
-_FEW = 8
+FEW = 8
+"""Whole numbers of which there are so few are labels, however they lie: masks of small lesions."""
+
 #: Different values that a label map has at most: FreeSurfer's largest parcellations have some 200.
 _MOST = 512
 #: Of 8 bits, more are nearly all that there are: photographs and test patterns with flat areas.
@@ -81,10 +82,10 @@ def why_labels(backend: Backend) -> str | None:
         in_patches = alike > _ALIKE * (alike + apart)
         far_from_it = alike + apart > _ENOUGH and alike < _ALIKE / 2 * (alike + apart)
         most = _MOST_IN_BYTES if header.value_dtype in ("uint8", "int8") else _MOST
-        if len(values) > most or (len(values) > _FEW and far_from_it):
+        if len(values) > most or (len(values) > FEW and far_from_it):
             return None
     what = "whole numbers" if header.value_dtype.startswith("float") else "integers"
-    if len(values) <= _FEW:
+    if len(values) <= FEW:
         if len(values) == 1:
             return "it holds only zeros" if 0 in values else ONE_VALUE
         return f"it holds only {len(values)} different {what}"

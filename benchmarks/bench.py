@@ -40,7 +40,7 @@ HEAD = "datalad+example-dicom-structural/t1_struct_dcm2niix.nii.gz"
 SMALL = "nipy+nibabel/nibabel/tests/data/example4d.nii.gz"
 COPIED = "Enet4+nifti-rs/resources/zstat1.nii.gz"
 TYPER_APP = "import typer\ntyper.run(lambda: None)\n"
-PARTS = ("info", "convert", "reorient", "operations", "pictures", "dicom", "memory")
+PARTS = ("info", "convert", "reorient", "operations", "pictures", "dicom", "check", "memory")
 MIB = 1 << 20
 Command = list[str]
 
@@ -476,6 +476,10 @@ def figures(options: argparse.Namespace, work: Path) -> Iterator[Row]:
         import dicom
 
         yield from dicom.figures(data, work, slow)
+    if "check" in parts:
+        import check
+
+        yield from check.figures(head, work, slow)
     if "memory" in parts:
         yield from bench_memory(head, plain, work, options.copies)
 

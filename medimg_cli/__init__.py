@@ -16,8 +16,13 @@ if TYPE_CHECKING:
     from medimg_cli.affine import AffineMatrix
     from medimg_cli.annotations import BoundingBoxes, BoundingBoxFormat, Points, Representation
     from medimg_cli.arrays import read_array, save_array
+    from medimg_cli.compare import compare_images
+    from medimg_cli.checks.checking import check
     from medimg_cli.errors import (
         CastError,
+        DamagedError,
+        DuplicateSliceError,
+        EmptyFileError,
         FormatError,
         GeometryError,
         IrreversibleWarning,
@@ -25,16 +30,24 @@ if TYPE_CHECKING:
         LossWarning,
         MedImgError,
         MissingExtraError,
+        MissingPartError,
+        MissingSliceError,
         NotFoundError,
+        OutsideError,
+        OversizeError,
+        SliceError,
         StateError,
         StorageError,
         TruncatedError,
+        UnevenSliceError,
+        UnknownFormatError,
         UnsupportedError,
         UsageError,
     )
     from medimg_cli.formats import read_header
     from medimg_cli.formats.dicom.catalogue import list_series
     from medimg_cli.grid import Grid
+    from medimg_cli.hashing import hash_image
     from medimg_cli.header import Header
     from medimg_cli.image import Image, LabelMap, ScalarImage
     from medimg_cli.labels import Label, LabelTable
@@ -48,6 +61,9 @@ __all__ = [
     "BoundingBoxFormat",
     "BoundingBoxes",
     "CastError",
+    "DamagedError",
+    "DuplicateSliceError",
+    "EmptyFileError",
     "FormatError",
     "GeometryError",
     "Grid",
@@ -61,17 +77,27 @@ __all__ = [
     "LossWarning",
     "MedImgError",
     "MissingExtraError",
+    "MissingPartError",
+    "MissingSliceError",
     "NotFoundError",
+    "OutsideError",
+    "OversizeError",
     "Points",
     "Representation",
     "ScalarImage",
+    "SliceError",
     "StateError",
     "StorageError",
     "TruncatedError",
+    "UnevenSliceError",
+    "UnknownFormatError",
     "UnsupportedError",
     "UsageError",
     "__version__",
+    "check",
     "check_spatial",
+    "compare_images",
+    "hash_image",
     "list_series",
     "read_array",
     "read_header",
@@ -84,10 +110,13 @@ _ROOMS = {
     "affine": ("AffineMatrix",),
     "annotations": ("BoundingBoxFormat", "BoundingBoxes", "Points", "Representation"),
     "arrays": ("read_array", "save_array"),
+    "compare": ("compare_images",),
+    "checks.checking": ("check",),
     "errors": tuple(name for name in __all__ if name.endswith(("Error", "Warning"))),
     "formats": ("read_header",),
     "formats.dicom.catalogue": ("list_series",),
     "grid": ("Grid",),
+    "hashing": ("hash_image",),
     "header": ("Header",),
     "image": ("Image", "LabelMap", "ScalarImage"),
     "labels": ("Label", "LabelTable"),

@@ -39,6 +39,7 @@ __all__ = [
     "Task",
     "Work",
     "describe",
+    "listed",
     "run_tasks",
     "split_paths",
 ]
@@ -322,7 +323,7 @@ def split_paths(paths: Sequence[str], options: BatchOptions) -> tuple[list[str],
     hint = "give IN... OUT" if options.gathers else "give IN OUT, or inputs and --output-dir DIR"
     output = None if options.output_dir is not None or not words else words.pop()
     if options.files_from is not None:
-        words += _listed(options.files_from)
+        words += listed(options.files_from)
     if options.output_dir is None and output is None:
         raise UsageError("no input and no output", hint=hint)
     if not words:
@@ -334,7 +335,8 @@ def split_paths(paths: Sequence[str], options: BatchOptions) -> tuple[list[str],
     return words, output
 
 
-def _listed(source: str) -> list[str]:
+def listed(source: str) -> list[str]:
+    """Read the paths that a file lists, one a line or separated by NUL; ``-`` is standard input."""
     if source == STREAM:
         import sys
 

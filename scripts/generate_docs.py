@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Make what is derived from the command line: man pages, shell completions, the README's command table.
+"""Make what is derived from the code: man pages, shell completions, the README's command table, the page of rules.
 
 ``python scripts/generate_docs.py`` writes them, ``--check`` says which are stale and exits with 1 (0: all are fresh).
 Everything comes from the table of commands and the help of each, through one small adapter from Typer to argparse,
@@ -204,6 +204,46 @@ def command_table() -> str:
     return f"{BEGIN}\n| command | does |\n|---|---|\n{rows}\n{END}"
 
 
+# -- rules of check -------------------------------------------------------------------------------------------------
+
+_RULES_HEAD = """# Rules
+
+<!-- generated from the tables in medimg_cli/checks by `make docs` -->
+
+Every finding of `medimg check` has the code of a rule: the letter of its group and a number. `medimg check --explain
+H001` prints what stands here. Severities and limits are those without a configuration.
+"""
+
+
+def rules_page() -> str:
+    """Return the page of all rules of ``medimg check``."""
+    from medimg_cli.checks.limits import LIMITS
+    from medimg_cli.checks.rules import GROUPS
+
+    parts = [_RULES_HEAD]
+    for row in GROUPS:
+        parts.append(f"## {row.letter}: {row.title}\n")
+        parts.append("| code | name | severity | reads | it holds that |\n|---|---|---|---|---|")
+        for rule in row.rules:
+            off = "" if rule.on else ", off"
+            link = f"[{rule.code}](#{rule.code.lower()}-{rule.name})"
+            parts.append(f"| {link} | {rule.name} | {rule.severity}{off} | {rule.reads} | {_cell(rule.says)} |")
+        parts.append("")
+        for rule in row.rules:
+            parts.append(f"### {rule.code} {rule.name}\n\n{rule.says}\n\n{rule.why}\n")
+            parts.append(f"*Example*: {rule.example}\n\n*Remedy*: {rule.remedy}\n")
+            if rule.mend is not None:
+                parts.append("`--fix` mends it.\n")
+    parts.append("## Limits\n\nNumbers that rules compare with; `[check.limits]` of a configuration changes them.\n")
+    parts.append("| limit | value | what it is |\n|---|---|---|")
+    parts += [f"| `{limit.name}` | {limit.value:g} | {_cell(limit.says)} |" for limit in LIMITS]
+    return "\n".join(parts) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
 def _readme() -> str:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     head, _, rest = text.partition(BEGIN)
@@ -220,6 +260,7 @@ def documents() -> Iterator[tuple[Path, str]]:
     yield ROOT / "completions" / "_medimg", completion("zsh")
     yield ROOT / "completions" / "medimg.fish", completion("fish")
     yield ROOT / "README.md", _readme()
+    yield ROOT / "docs" / "rules.md", rules_page()
 
 
 def stale(wanted: Mapping[Path, str]) -> list[Path]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from medimg_cli.batch import BatchOptions, Outcome, Report, Task, Work, describe, run_tasks
 from medimg_cli.checks.config import Config
@@ -12,11 +13,12 @@ from medimg_cli.checks.rule import Finding
 from medimg_cli.checks.rules import RULES
 from medimg_cli.checks.sets import DataSet
 from medimg_cli.checks.subject import Profile
+from medimg_cli.errors import StorageError, UsageError
 from medimg_cli.facts import find_images
 from medimg_cli.formats.reading import Reading
 from medimg_cli.storage.threads import cores
 
-__all__ = ["Checked", "Checking", "check_paths", "examine_paths"]
+__all__ = ["Checked", "Checking", "check", "check_found", "check_paths", "examine_paths", "find"]
 
 #: Paths that a worker is given at a time, at most.
 _CHUNK = 16
@@ -36,12 +38,21 @@ class Checking:
         Images looked at at a time, each in a process of its own; 0 is one per core.
     fix : bool
         Whether files are mended, where that is safe.
+
+    Raises
+    ------
+    UsageError
+        If ``jobs`` is negative.
     """
 
     config: Config
     reading: Reading = field(default_factory=Reading)
     jobs: int = 1
     fix: bool = False
+
+    def __post_init__(self) -> None:
+        if self.jobs < 0:
+            raise UsageError(f"--jobs {self.jobs}", hint="give 1 or more, or 0 for one per core")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +70,8 @@ class Checked:
         One line, where the path could not be looked at.
     cause : str
         Traceback of that.
+    excluded : bool
+        Whether the configuration says that nobody looks at the path.
     """
 
     path: str
@@ -66,6 +79,7 @@ class Checked:
     profiles: tuple[Profile, ...] = ()
     message: str = ""
     cause: str = ""
+    excluded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,30 +89,124 @@ class Examined(Report):
     checked: tuple[Checked, ...] = ()
 
 
-def check_paths(paths: Iterable[str], wanted: Checking) -> Iterator[Checked]:
-    """Check images, and then the set of them; a path that fails never stops the others.
+def check(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    *,
+    select: str | Sequence[str] | None = None,
+    extend_select: str | Sequence[str] | None = None,
+    ignore: str | Sequence[str] | None = None,
+    expect: str | Sequence[str] | None = None,
+    pair: tuple[str, str] | None = None,
+    header_only: bool = False,
+    config: str | os.PathLike[str] | None = None,
+    jobs: int = 1,
+) -> list[Finding]:
+    """Check images for what is wrong with them, as ``medimg check`` does.
 
     Parameters
     ----------
-    paths : iterable of str
+    paths : path-like, or iterable of them
         Images and folders; folders are walked.
+    select, extend_select, ignore : str or sequence of str, optional
+        Rules in place of the usual ones, beside them, and to leave out: codes, how codes begin, names, "all".
+    expect : str or sequence of str, optional
+        What must hold: "spacing <= 1.0".
+    pair : (str, str), optional
+        Pattern of images, and where the label map of each is: ``("images/*.nii.gz", "labels/{name}")``.
+    header_only : bool
+        Whether rules that read voxels are left out.
+    config : path-like, optional
+        Configuration file; left out: none.
+    jobs : int
+        Images looked at at a time, each in a process of its own; 0 is one per core.
+
+    Returns
+    -------
+    list of Finding
+        ``code``, ``rule``, ``severity``, ``path``, ``message``, ``voxel`` and ``world`` of each, in the order of the
+        paths.
+
+    Raises
+    ------
+    UsageError
+        If an argument or the configuration makes no sense.
+    StorageError
+        If a path does not exist or cannot be read; nothing is raised for what a file holds.
+
+    Examples
+    --------
+    >>> from medimg_cli.cli.example import example_path
+    >>> [finding.code for finding in check(example_path(), select="F")]
+    []
+    """
+    from medimg_cli.checks.config import Wishes
+    from medimg_cli.checks.configuring import load_config
+
+    wishes = Wishes(
+        config=None if config is None else os.fspath(config),
+        isolated=config is None,
+        select=_several(select),
+        extend_select=_several(extend_select),
+        ignore=_several(ignore),
+        expect=_several(expect),
+        pair=pair,
+        header_only=header_only,
+    )
+    several = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+    names = [os.fspath(each) for each in several]
+    findings: list[Finding] = []
+    for checked in check_paths(names, Checking(config=load_config(wishes), jobs=jobs)):
+        if checked.message:
+            raise StorageError(checked.message)
+        findings += checked.findings
+    return findings
+
+
+def _several(words: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if words is None else (words,) if isinstance(words, str) else tuple(words)
+
+
+def find(paths: Iterable[str], wanted: Checking) -> list[str | Checked]:
+    """Find the images below paths: folders are walked.
+
+    Returns
+    -------
+    list of str, and of Checked
+        A name an image, in order; in place of a path that holds none, or cannot be looked at, what is wrong with it.
+    """
+    return [image for path in paths for image in _found(path, wanted)]
+
+
+def check_found(images: Sequence[str | Checked], wanted: Checking) -> Iterator[Checked]:
+    """Check images, and then the set of them; one that fails never stops the others.
+
+    Parameters
+    ----------
+    images : sequence of str and Checked
+        As `find` returns them.
     wanted : Checking
 
     Yields
     ------
     Checked
-        One a path, in the order of the paths, whatever the number of jobs; last, one about the set, where there are
-        rules over sets.
+        One a path, in the order of the paths, whatever the number of jobs; last, one about the set, where there is
+        something to say of it.
     """
     profiles: list[Profile] = []
     names: list[str] = []
-    for checked in _examined(paths, wanted):
+    for checked in _examined(images, wanted):
         profiles += checked.profiles
-        names.append(checked.path)
+        if not checked.excluded:
+            names.append(checked.path)
         yield checked
     found = tuple(_over_set(DataSet(profiles, wanted.config, names)))
     if found:
         yield Checked("", found)
+
+
+def check_paths(paths: Iterable[str], wanted: Checking) -> Iterator[Checked]:
+    """Find the images below paths and check them, as `find` and `check_found`."""
+    yield from check_found(find(paths, wanted), wanted)
 
 
 def _over_set(data: DataSet) -> Iterator[Finding]:
@@ -117,21 +225,21 @@ def _over_set(data: DataSet) -> Iterator[Finding]:
                     yield finding(rule, found, about)
 
 
-def _examined(paths: Iterable[str], wanted: Checking) -> Iterator[Checked]:
-    """Examine all images below the paths, in this process or in several."""
+def _examined(images: Sequence[str | Checked], wanted: Checking) -> Iterator[Checked]:
+    """Examine images, in this process or in several."""
     jobs = wanted.jobs or cores()
-    if jobs == 1:
-        for path in paths:
-            yield from (_examine(image, wanted) if isinstance(image, str) else image for image in _found(path))
+    if jobs > 1:
+        yield from _in_pool(images, wanted, jobs)
         return
-    images = [image for path in paths for image in _found(path)]
-    yield from _in_pool(images, wanted, jobs)
+    for image in images:
+        yield _examine(image, wanted) if isinstance(image, str) else image
 
 
-def _found(path: str) -> Iterator[str | Checked]:
+def _found(path: str, wanted: Checking) -> Iterator[str | Checked]:
     """Yield the images below a path; what is wrong with it where there are none."""
     try:
-        yield from find_images([path], recursive=True)
+        for image in find_images([path], recursive=True):
+            yield Checked(image, excluded=True) if wanted.config.excludes(image) else image
     except Exception as error:
         yield _failed(path, error)
 
@@ -187,17 +295,17 @@ def _examine(path: str, wanted: Checking) -> Checked:
         settings = wanted.config.settings_for(path)
         for subject in subjects_of(path, settings, wanted.reading):
             found = examine(subject)
+            findings += found
+            if subject.backend is not None:
+                profiles.append(profile_of(subject))
             broken = {each.code for each in found if each.fixable}
             if wanted.fix and broken:
                 from medimg_cli.checks.fixing import fix
 
                 fixed = fix(subject, [RULES[code] for code in sorted(broken)])
-                found = [each._replace(fixed=each.code in fixed) for each in found]
-            findings += found
-            if subject.backend is not None:
-                profiles.append(profile_of(subject))
+                findings[-len(found) :] = [each._replace(fixed=each.code in fixed) for each in found]
     except Exception as error:
-        return _failed(path, error)
+        return replace(_failed(path, error), findings=tuple(findings), profiles=tuple(profiles))
     return Checked(path, tuple(findings), tuple(profiles))
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
 from medimg_cli.checks.config import Settings
+from medimg_cli.checks.fixing import mend_of
 from medimg_cli.checks.rule import Finding, Found, Rule
 from medimg_cli.checks.rules import RULES
 from medimg_cli.checks.subject import Profile, Subject
@@ -39,13 +40,14 @@ class Plan(NamedTuple):
 
 
 @cache
-def plan_for(codes: tuple[str, ...]) -> Plan:
-    """Return what is to be done where the rules of some codes hold."""
+def plan_for(codes: tuple[str, ...], header_only: bool = False) -> Plan:
+    """Return what is to be done where the rules of some codes hold, and perhaps voxels are left alone."""
     rules = [RULES[code] for code in codes]
     gathers = tuple(dict.fromkeys(kind for rule in rules for kind in rule.gathers))
     kept = tuple(dict.fromkeys(kind for rule in rules if rule.over == "set" for kind in rule.gathers))
     over_image = tuple(rule for rule in rules if rule.over == "image")
-    return Plan(over_image, gathers, kept, any(rule.reads_voxels for rule in rules))
+    reads_voxels = not header_only and any(rule.reads_voxels or rule.deeper for rule in rules)
+    return Plan(over_image, gathers, kept, reads_voxels)
 
 
 def subjects_of(path: str, settings: Settings, reading: Reading) -> Iterator[Subject]:
@@ -63,11 +65,12 @@ def subjects_of(path: str, settings: Settings, reading: Reading) -> Iterator[Sub
     except MedImgError as error:
         entries = []
         yield Subject(Entry(path, reading), settings, error=_about_file(error, path))
-    for entry in entries:
+    for number, entry in enumerate(entries):
         try:
             subject = Subject(entry, settings, entry.open())
         except MedImgError as error:
             subject = Subject(entry, settings, error=_about_file(error, path))
+        subject.is_first = number == 0
         yield subject
 
 
@@ -92,22 +95,16 @@ def examine(subject: Subject) -> list[Finding]:
     MissingExtraError
         If a library is missing.
     """
-    plan = plan_for(subject.settings.codes)
+    plan = plan_for(subject.settings.codes, subject.settings.header_only)
     if subject.backend is not None and plan.reads_voxels:
         _gather(subject, plan.gathers)
-    findings = [
-        finding(rule, found, subject)
-        for rule in plan.rules
-        if _may_look(rule, subject)
-        for found in rule.check(subject)
-    ]
+    rules: Iterable[Rule] = plan.rules
+    if subject.backend is None:
+        rules = (rule for rule in rules if rule.unread)
+    elif subject.unreadable is not None:
+        rules = (rule for rule in rules if rule.unread or not rule.reads_voxels)
+    findings = [finding(rule, found, subject) for rule in rules for found in rule.check(subject)]
     return sorted(findings, key=lambda each: each.code)
-
-
-def _may_look(rule: Rule, subject: Subject) -> bool:
-    if rule.unread:
-        return True
-    return subject.backend is not None and not (rule.reads_voxels and subject.unreadable is not None)
 
 
 def _gather(subject: Subject, kinds: Sequence[type]) -> None:
@@ -136,7 +133,7 @@ def finding(rule: Rule, found: Found, subject: Subject | Profile) -> Finding:
         series=found.series if found.path is not None else series,
         voxel=found.voxel,
         world=found.world,
-        fixable=rule.mend is not None,
+        fixable=isinstance(subject, Subject) and rule.mend is not None and mend_of(subject, rule) is not None,
     )
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from medimg_cli.checks.subject import Subject
     from medimg_cli.storage.stored import Region
 
-__all__ = ["SEVERITIES", "Finding", "Found", "Gatherer", "Rule", "Severity"]
+__all__ = ["SEVERITIES", "Finding", "Found", "Gatherer", "Mend", "Rule", "Severity", "counts"]
 
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
@@ -60,6 +60,27 @@ class Gatherer(Protocol):
         ...
 
 
+class Mend(NamedTuple):
+    """What ``--fix`` changes in a file so that a rule is kept: no voxel, no place of a voxel, no fact that is lost.
+
+    Parameters
+    ----------
+    fields : mapping of str to number, tuple or bytes
+        Raw fields of a NIfTI header, under the names of `nifti_fields`, and their new values.
+    tidy : bool
+        Whether extender, extensions and the offset of the voxels are laid out anew, as NIfTI wants them.
+    cut : bool
+        Whether bytes behind the voxels are left out.
+    recode : bool
+        Whether the file becomes compressed, or plain, as its name says.
+    """
+
+    fields: Mapping[str, Any] = {}
+    tidy: bool = False
+    cut: bool = False
+    recode: bool = False
+
+
 class Rule(NamedTuple):
     """One row: what may be wrong, how bad it is, and who looks for it.
 
@@ -84,13 +105,18 @@ class Rule(NamedTuple):
         The `Gatherer` classes whose results it asks for; ``voxels`` goes without saying then.
     over : str
         "image", or "set": all images of a run together.
+    deeper : bool
+        Whether it has more to say once voxels were read to their end; where only headers are read, it looks at these.
     unread : bool
         Whether the rule also looks at what cannot be opened or read to its end.
     on : bool
         Whether the rule holds where nobody selects rules.
+    needs : str
+        Property of `Settings` without which the rule has nothing to say, and is left out: "known", "of_values"; "" of
+        most.
     mend : callable, optional
-        Takes raw fields of a header and returns the ones to change, or a header to be written in place of the old: see
-        `fixing`. Only what is safe: no voxel and no place of a voxel changes.
+        Takes a `Subject` that breaks the rule, and returns a `Mend`; None where this very file cannot be mended safely.
+        See `fixing`.
     """
 
     code: str
@@ -104,14 +130,21 @@ class Rule(NamedTuple):
     voxels: bool = False
     gathers: tuple[type, ...] = ()
     over: Literal["image", "set"] = "image"
+    deeper: bool = False
     unread: bool = False
     on: bool = True
-    mend: Callable[[Subject], Any] | None = None
+    needs: str = ""
+    mend: Callable[[Subject], Mend | None] | None = None
 
     @property
     def reads_voxels(self) -> bool:
         """Whether anything but headers is read for it."""
         return self.voxels or bool(self.gathers)
+
+    @property
+    def reads(self) -> str:
+        """What is read for it, in words."""
+        return "voxels" if self.reads_voxels else "headers, then voxels" if self.deeper else "headers"
 
 
 class Finding(NamedTuple):
@@ -163,3 +196,8 @@ class Finding(NamedTuple):
             "fixable": self.fixable,
             "fixed": self.fixed,
         }
+
+
+def counts(finding: Finding, error_on: Severity) -> bool:
+    """Tell whether a finding makes the exit code 1: it is as bad as ``error_on`` or worse, and not mended."""
+    return not finding.fixed and SEVERITIES.index(finding.severity) <= SEVERITIES.index(error_on)

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from medimg_cli.backends import Backend
+    from medimg_cli.checks.clues import Clue
     from medimg_cli.checks.config import Settings
     from medimg_cli.errors import MedImgError
     from medimg_cli.expanding import Entry
     from medimg_cli.header import Header
 
 __all__ = ["Profile", "Subject"]
+
+#: Formats beside which BIDS and FSL keep sidecars.
+_WITH_SIDECARS = frozenset({"nifti1", "nifti2", "analyze"})
 
 
 class Subject:
@@ -36,6 +40,8 @@ class Subject:
         Gatherer class -> its result; only classes that wanted the image, after voxels were read to their end.
     unreadable : MedImgError or None
         Why voxels could not be read to their end.
+    is_first : bool
+        Whether it is the first image of its path: what is said of the path is said of this one.
     """
 
     def __init__(
@@ -45,12 +51,28 @@ class Subject:
         self.path = entry.path
         self.gathered: dict[type, Any] = {}
         self.unreadable: MedImgError | None = None
+        self.is_first = True
 
     @cached_property
     def header(self) -> Header:
         """What the file says; only of an image that was opened."""
         assert self.backend is not None
         return self.backend.header
+
+    @cached_property
+    def failure(self) -> MedImgError | None:
+        """Why it cannot be opened or read to its end, as far as anybody looked: from sizes alone, or from voxels."""
+        if self.error is not None or self.unreadable is not None:
+            return self.error or self.unreadable
+        from medimg_cli.errors import MedImgError, MissingExtraError
+
+        try:
+            getattr(self.backend, "check", lambda: None)()
+        except MissingExtraError:  # says nothing of the file
+            return None
+        except MedImgError as error:
+            return error
+        return None
 
     @cached_property
     def nifti(self) -> Mapping[str, Any] | None:
@@ -64,13 +86,51 @@ class Subject:
         return unpack(raw, version, byte_order)
 
     @cached_property
+    def beside(self) -> Mapping[str, str]:
+        """Which sidecars lie beside the image: "bval", "bvec" or "json" -> path; none of formats that have no such."""
+        from medimg_cli.storage.urls import is_url
+
+        header = self.backend and self.backend.header
+        if not header or header.format not in _WITH_SIDECARS or self.path == "-" or is_url(self.path):
+            return {}
+        import os
+
+        from medimg_cli.formats.sidecars import sidecar_paths
+
+        return {kind: path for kind, path in sidecar_paths(self.path).items() if os.path.isfile(path)}
+
+    @cached_property
+    def sidecar(self) -> Mapping[str, Any]:
+        """What the JSON sidecar of the image says; nothing where there is none, or it is no JSON object."""
+        if "json" not in self.beside:
+            return {}
+        from medimg_cli.formats.sidecars import read_facts
+
+        return read_facts(self.path)
+
+    @cached_property
     def is_labels(self) -> bool:
-        """Whether the image is a label map: somebody says so, its header does, or its name."""
+        """Whether the image is a label map: somebody says so, its header does, or its name (`named_labels`).
+
+        Complex numbers, colours and vectors are none, whatever the file is called.
+        """
+        from medimg_cli.checks.label_names import named_labels
         from medimg_cli.statistics.recognition import declared_labels
 
         if self.settings.labels is not None:
             return self.settings.labels
-        return declared_labels(self.header) is not None
+        header = self.header
+        if declared_labels(header) is not None:
+            return True
+        other = header.dtype.startswith("complex") or not {"rgb", "vector"}.isdisjoint(dict(header.axes))
+        return not other and named_labels(self.path)
+
+    @cached_property
+    def clues(self) -> tuple[Clue, ...]:
+        """What header, name and sidecar hold that may tell who the patient is; only of an image that was opened."""
+        from medimg_cli.checks.clues import clues_of
+
+        return clues_of(self)
 
 
 class Profile(NamedTuple):

@@ -58,6 +58,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("undo", "medimg_cli.cli.undo:undo", "Return images to the grid before crop, resample and the rest."),
     Command("stats", "medimg_cli.cli.stats:stats", "Describe the values of images, per channel and per label."),
     Command("labels", "medimg_cli.cli.labels:labels", "List the labels of label maps, renumber, keep or merge them."),
+    Command("diff", "medimg_cli.cli.diff:diff", "Compare two images: geometry, types, metadata, labels, voxels."),
+    Command("hash", "medimg_cli.cli.hash:hash_", "Print hashes of images, write manifests of them, verify those."),
     Command("check", "medimg_cli.cli.check:check", "Find what is wrong with images, before somebody uses them."),
     Command("plot", "medimg_cli.cli.plot:plot", "Draw three views of an image, or a mosaic, as a picture."),
     Command("show", "medimg_cli.cli.show:show", "Show images in the terminal, and let keys move through them."),

@@ -6,8 +6,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from medimg_cli.batch import listed
+from medimg_cli.checks.checking import Checking
 from medimg_cli.checks.config import Wishes
-from medimg_cli.cli.findings import run_check
+from medimg_cli.checks.configuring import load_config
+from medimg_cli.cli.findings import Printing, print_rules, report_findings
 from medimg_cli.cli.options import with_options
 from medimg_cli.cli.render import Console
 from medimg_cli.formats.reading import Reading
@@ -44,10 +47,29 @@ def check(
     reading: Reading,
     console: Console,
 ) -> int:
-    """Check images for what is wrong with them: files, headers, values, labels, pairs, data sets, privacy.
+    """Check images: files, headers, values, label maps, pairs, data sets, DICOM series, privacy.
+
+    A folder is walked for images and DICOM series. Each finding has the code of a rule; --explain says what it is
+    about, and what to do. Errors are data that are wrong; a warning is something that somebody will read wrong or lose;
+    info is worth knowing, and counted as notes. The exit code is 1 where there is an error, or with --error-on warning a warning; 2 where a
+    path could not be looked at.
+
+    Headers are read, and voxels once, where a rule asks for them; --header-only leaves those rules out. medimg.toml, or
+    [tool.medimg.check] in pyproject.toml, says which rules hold where, what a data set expects of its images, and which
+    label map belongs to which image. --fix mends header fields that contradict each other, never a voxel or its place.
 
     Examples:
 
         medimg check scan.nii.gz
+        medimg check --header-only --jobs 0 study/
+        medimg check study/ --pair 'images/*.nii.gz' 'labels/{name}'
+        medimg check study/ --expect 'spacing <= 1.0' --expect 'orientation = RAS'
+        medimg check --format github --save check.sarif --error-on warning data/
+        medimg check --explain H001
     """
-    return run_check(paths, wishes, form="json" if json else form, reading=reading, jobs=jobs, fix=fix, console=console)
+    chosen = "json" if json else form
+    if explain is not None:
+        return print_rules(explain, chosen, console)
+    wanted = Checking(config=load_config(wishes), reading=reading, jobs=jobs, fix=fix)
+    printing = Printing(form=chosen, save=save or (), statistics=statistics, update_baseline=update_baseline)
+    return report_findings([*(paths or ()), *(listed(files_from) if files_from else ())], wanted, printing, console)

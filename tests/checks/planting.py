@@ -37,7 +37,7 @@ def look(case: Case, code: str, folder: Path) -> list[Checked]:
     """Check the files of a case with the usual rules and the one in question."""
     made = case.make(folder)
     paths = [folder] if made is None else [made] if isinstance(made, (str, Path)) else list(made)
-    wishes = Wishes(isolated=True, **{"extend_select": (code,), **case.wishes})
+    wishes = Wishes(**{"isolated": True, "extend_select": (code,), **case.wishes})
     return list(check_paths(map(str, paths), Checking(config=load_config(wishes))))
 
 

@@ -1,0 +1,51 @@
+"""Words that messages of several rules have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medimg_cli.checks.subject import Subject
+
+__all__ = ["among", "counted", "number", "place", "placed"]
+
+
+def number(value: Any) -> str:
+    """Return a number, short.
+
+    >>> number(3), number(0.5), number(-1024.0), number(1 / 3)
+    ('3', '0.5', '-1024', '0.333333')
+    """
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def counted(count: int, word: str) -> str:
+    """Return a count and what is counted.
+
+    >>> counted(1, "value"), counted(12000, "voxel")
+    ('1 value', '12,000 voxels')
+    """
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
+def among(count: int, total: int) -> str:
+    """Return a count among all values, with its share.
+
+    >>> among(5, 200), among(1, 10**9)
+    ('5 of 200 values (2.5 %)', '1 of 1,000,000,000 values')
+    """
+    share = 100 * count / total
+    return f"{count:,} of {total:,} values" + (f" ({share:.2g} %)" if 0.001 <= share < 100 else "")
+
+
+def place(subject: Subject, at: tuple[int, ...] | None) -> dict[str, Any]:
+    """Return where a (c, i, j, k) is, as fields of `Found`."""
+    if at is None:
+        return {}
+    voxel = (at[1], at[2], at[3])
+    return {"voxel": voxel, "world": tuple(subject.header.affine.apply(voxel))}
+
+
+def placed(subject: Subject, at: tuple[int, ...] | None) -> str:
+    """Return the channel of a (c, i, j, k), to stand behind what is there; a finding tells the voxel itself."""
+    return "" if at is None or subject.header.channels == 1 else f", one of them in channel {at[0]}"

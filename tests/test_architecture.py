@@ -21,7 +21,7 @@ MODULES = {
 }
 
 ROOMS = (
-    *("errors", "dtypes", "orientation", "affine", "grid", "labels", "header", "storage", "backends"),
+    *("errors", "text", "dtypes", "orientation", "affine", "grid", "labels", "header", "storage", "backends"),
     *(
         "formats",
         "statistics",
@@ -40,6 +40,7 @@ ROOMS = (
         "image",
     ),
     *(
+        "hashing",
         "expanding",
         "batch",
         "planning",
@@ -54,6 +55,8 @@ ROOMS = (
         "cataloguing",
         "describing",
         "labelling",
+        "digesting",
+        "manifests",
         "picturing",
         "cli",
         "__init__",
@@ -75,6 +78,7 @@ LENT = {
     "picturing": {"numpy", "PIL"},
     "image": {"numpy"},
     "compare": {"numpy"},
+    "hashing": {"numpy"},
 }
 """What a room may import at module level although it is slow: nobody comes there who does not need it."""
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from medimg_cli.affine import AffineMatrix
     from medimg_cli.annotations import BoundingBoxes, BoundingBoxFormat, Points, Representation
     from medimg_cli.arrays import read_array, save_array
-    from medimg_cli.compare import compare_images
     from medimg_cli.checks.checking import check
+    from medimg_cli.compare import compare_images
     from medimg_cli.errors import (
         CastError,
         DamagedError,

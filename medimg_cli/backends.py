@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     *("ArrayBackend", "Backend", "FramesBackend", "StoredBackend", "ViewBackend"),
-    *("as_slice", "compose", "decode", "view", "with_header"),
+    *("as_slice", "check", "compose", "decode", "shortage", "view", "with_header"),
 ]
 
 #: Bytes of one block of a stream that has to be rearranged.
@@ -48,6 +48,10 @@ GAP = 1 << 12
 SPAN = 1 << 20
 
 Buffer = Any
+#: Axes of a read, slowest first: bytes from one wanted value to the next, how many, axis of the result; of a walk also
+#: whether it runs backwards.
+Steps = list[tuple[int, int, int]]
+Walk = list[tuple[int, int, int, bool]]
 
 
 @runtime_checkable
@@ -303,8 +307,7 @@ class StoredBackend:
     ) -> None:
         """Read a strided box: runs with small gaps between them in one read, others one by one, in ascending order."""
         layout = self.stored.layout
-        # bytes from one wanted value to the next, how many, axis of out, whether it runs backwards
-        axes: list[tuple[int, int, int, bool]] = []
+        axes: Walk = []
         for n, (stride, span) in enumerate(zip((channel_stride, *layout.strides), region, strict=True)):
             offset += span.start * stride
             step = stride * span.step
@@ -326,7 +329,7 @@ class StoredBackend:
             fill(offset + sum(map(mul, position, steps)), turned[position])
 
     def _filler(
-        self, cursor: Cursor, axes: list[tuple[int, int, int]], span_bytes: int, sample: np.ndarray[Any, Any]
+        self, cursor: Cursor, axes: Steps, span_bytes: int, sample: np.ndarray[Any, Any]
     ) -> Callable[[int, np.ndarray[Any, Any]], None]:
         """Return what reads one span of bytes and puts the wanted values of it into an array like ``sample``.
 
@@ -364,13 +367,7 @@ class StoredBackend:
         return gathered
 
     def _fill_pieces(
-        self,
-        cursor: Cursor,
-        axes: list[tuple[int, int, int]],
-        span_bytes: int,
-        item: np.dtype[Any],
-        offset: int,
-        out: np.ndarray[Any, Any],
+        self, cursor: Cursor, axes: Steps, span_bytes: int, item: np.dtype[Any], offset: int, out: np.ndarray[Any, Any]
     ) -> None:
         """Read one long span of bytes in pieces along its slowest axis, and pick the wanted values out of them."""
         step, size, axis = axes[0]
@@ -388,9 +385,7 @@ class StoredBackend:
             raise self._short(len(target) - got)
 
 
-def _split(
-    axes: list[tuple[int, int, int, bool]], itemsize: int
-) -> tuple[list[tuple[int, int, int, bool]], list[tuple[int, int, int, bool]], int]:
+def _split(axes: Walk, itemsize: int) -> tuple[Walk, Walk, int]:
     """Split axes, slowest first, into those to step through and those to read in one span; with the span's bytes."""
     reach, cut = itemsize, len(axes)
     for n in range(len(axes) - 1, -1, -1):
@@ -401,9 +396,7 @@ def _split(
     return axes[:cut], axes[cut:], reach
 
 
-def _picked(
-    axes: list[tuple[int, int, int]], ndim: int, item: np.dtype[Any], buffer: memoryview
-) -> np.ndarray[Any, Any]:
+def _picked(axes: Steps, ndim: int, item: np.dtype[Any], buffer: memoryview) -> np.ndarray[Any, Any]:
     """Return the wanted values of a span of bytes, as a view of it."""
     import numpy as np
 
@@ -413,7 +406,7 @@ def _picked(
     return np.ndarray(sizes, item, buffer, 0, strides)
 
 
-def _is_contiguous(out: Any, axes: list[tuple[int, int, int]], itemsize: int) -> bool:
+def _is_contiguous(out: Any, axes: Steps, itemsize: int) -> bool:
     """Tell whether ``out`` lies in memory exactly as the span of ``axes`` does in the file, without gaps."""
     step = itemsize
     for stride, size, axis in reversed(axes):
@@ -524,7 +517,7 @@ def blocks_by_region(backend: Backend, layout: Layout, *, raw: bool, max_bytes: 
 def _check_amount(backend: Backend, wanted: int) -> None:
     """Refuse to read so many bytes, part by part, of an image of which next to nothing is there."""
     wanted = min(wanted, backend.header.data_bytes)
-    getattr(backend, "check_amount", lambda _: None)(wanted)
+    _asked(backend, "check_amount", wanted)
     parts = backend.frames if isinstance(backend, FramesBackend) else (getattr(backend, "base", None),)
     for inner in filter(None, parts):
         _check_amount(inner, wanted)
@@ -551,13 +544,12 @@ class FramesBackend:
 
     def shortage(self) -> str | None:
         """Say why the voxels cannot all be there, or None if nothing speaks against it; reads nothing."""
-        problems = (getattr(frame, "shortage", lambda: None)() for frame in self.frames)
-        return next((problem for problem in problems if problem), None)
+        return next((problem for frame in self.frames if (problem := shortage(frame))), None)
 
     def check(self) -> None:
         """Refuse to read where the voxels cannot all be there."""
         for frame in self.frames:
-            getattr(frame, "check", lambda: None)()
+            check(frame)
 
     def read(self, region: Region, *, raw: bool = False) -> np.ndarray[Any, Any]:
         import numpy as np
@@ -630,11 +622,35 @@ class ViewBackend:
         decode(self.base)
 
 
+def _asked(backend: Backend, name: str, *arguments: Any) -> Any:
+    """Call a method that a backend may have; return None where this one has none of that name."""
+    method = getattr(backend, name, None)
+    return None if method is None else method(*arguments)
+
+
 def decode(backend: Backend) -> None:
     """Decode the compressed sources of an image once, where it will be streamed in several parts."""
-    decoding = getattr(backend, "decode", None)
-    if decoding is not None:
-        decoding()
+    _asked(backend, "decode")
+
+
+def shortage(backend: Backend) -> str | None:
+    """Say why the voxels of an image cannot all be there; None if nothing speaks against it, or nobody can tell.
+
+    Nothing is read.
+    """
+    found: str | None = _asked(backend, "shortage")
+    return found
+
+
+def check(backend: Backend) -> None:
+    """Refuse to read an image whose voxels cannot all be there, as far as sizes tell; nothing is read.
+
+    Raises
+    ------
+    MedImgError
+        If they are not there, or cannot be read; the class says why.
+    """
+    _asked(backend, "check")
 
 
 def with_header(backend: Backend, header: Header) -> Backend:
@@ -660,6 +676,5 @@ def view(backend: Backend, channels: range, axes: Sequence[tuple[int, range]], h
     header : Header
         Of the part; the caller has moved its geometry.
     """
-    viewed = getattr(backend, "viewed", None)
-    found = viewed(channels, axes, header) if viewed is not None else None
+    found: Backend | None = _asked(backend, "viewed", channels, axes, header)
     return found if found is not None else ViewBackend(backend, channels, axes, header)

@@ -39,7 +39,8 @@ __all__ = [
     "Task",
     "Work",
     "describe",
-    "listed",
+    "in_chunks",
+    "paths_from",
     "run_tasks",
     "split_paths",
 ]
@@ -49,6 +50,9 @@ STREAM = "-"
 
 _PATIENCE = 10
 """Seconds that a scheduler has to answer."""
+
+_CHUNK = 16
+"""Paths that a worker is given at a time, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +167,7 @@ class Task:
     skip, refusal : str, optional
         Why there is nothing to do; why it cannot be done. At most one of them.
     others : tuple of str
-        Further inputs, where several become one output.
+        Further inputs, where several become one output, or are looked at one after the other.
     reading : Reading, optional
         Which image of an input that holds several, and what to do where slices are missing.
     remarks : tuple of str
@@ -323,7 +327,7 @@ def split_paths(paths: Sequence[str], options: BatchOptions) -> tuple[list[str],
     hint = "give IN... OUT" if options.gathers else "give IN OUT, or inputs and --output-dir DIR"
     output = None if options.output_dir is not None or not words else words.pop()
     if options.files_from is not None:
-        words += listed(options.files_from)
+        words += paths_from(options.files_from)
     if options.output_dir is None and output is None:
         raise UsageError("no input and no output", hint=hint)
     if not words:
@@ -335,8 +339,14 @@ def split_paths(paths: Sequence[str], options: BatchOptions) -> tuple[list[str],
     return words, output
 
 
-def listed(source: str) -> list[str]:
-    """Read the paths that a file lists, one a line or separated by NUL; ``-`` is standard input."""
+def paths_from(source: str) -> list[str]:
+    """Read the paths that a file lists, one a line or separated by NUL; ``-`` is standard input.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    """
     if source == STREAM:
         import sys
 
@@ -438,6 +448,13 @@ def run_tasks(
         return
     for task in todo:
         yield _attempt(task, work, cores(), advance)
+
+
+def in_chunks(paths: Sequence[str], jobs: int) -> list[Task]:
+    """Return tasks without output, a few paths each: enough of them for all jobs, and little said between processes."""
+    size = max(1, min(_CHUNK, len(paths) // (4 * jobs)))
+    chunks = (paths[start : start + size] for start in range(0, len(paths), size))
+    return [Task(first, "", others=tuple(others)) for first, *others in chunks]
 
 
 def _is_missing(path: str) -> bool:

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from medimg_cli.batch import STREAM, BatchOptions, Outcome, Report, Task, Work, run_tasks
+from medimg_cli.batch import STREAM, BatchOptions, Outcome, Report, Task, Work, in_chunks, run_tasks
 from medimg_cli.expanding import expand
 from medimg_cli.facts import find_images
 from medimg_cli.listing import Listing, failed
@@ -31,9 +31,6 @@ KEYS = (
     *("shape", "spacing_mm", "orientation", "dtype", "format", "series"),
 )
 """Keys of a record, in order."""
-
-#: Paths that a worker is given at a time, at most.
-_CHUNK = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +106,7 @@ def _found(path: str, recursive: bool) -> Iterator[str | Listing]:
 def _in_pool(images: Sequence[str | Listing], wanted: Hashing, jobs: int) -> Iterator[Listing]:
     """Hash images in a pool, a few at a time."""
     names = list(dict.fromkeys(image for image in images if isinstance(image, str) and image != STREAM))
-    size = max(1, min(_CHUNK, len(names) // (4 * jobs)))
-    chunks = [names[start : start + size] for start in range(0, len(names), size)]
-    tasks = [Task(chunk[0], "", others=tuple(chunk[1:])) for chunk in chunks]
+    tasks = in_chunks(names, jobs)
     done: dict[str, tuple[Listing, ...]] = {}
     with closing(run_tasks(tasks, Work(f"{__name__}:hash_paths", wanted), BatchOptions(jobs=jobs))) as outcomes:
         for image in images:

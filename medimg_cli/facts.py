@@ -160,7 +160,8 @@ def find_images(paths: Iterable[str], *, recursive: bool = False) -> Iterator[st
         Files are images whatever their name.
     recursive : bool
         Folders are walked, in sorted order, for files whose suffix is an image's, and folders of DICOM files, which are
-        one image. Hidden folders, archives and the second file of a pair are left out.
+        one image. Hidden folders, archives and the second file of a pair are left out. A folder that may not be read
+        is among them, so that whoever reads it says so.
 
     Raises
     ------
@@ -183,10 +184,11 @@ def _walk(folder: str) -> Iterator[str]:
     slices = find_format("dicom").suffixes
     known = {suffix for row in all_formats() if row.name != "archive" for suffix in row.suffixes}
     covered: list[str] = []  # folders whose series are read with all that lies below
-    for place, folders, files in os.walk(folder):
+    refused: list[OSError] = []
+    for place, folders, files in os.walk(folder, onerror=refused.append):
         stores = [name for name in folders if name.lower().endswith(".zarr")]
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in stores)
-        present = {name.lower() for name in files}
+        present = {name.lower().removesuffix(".gz") for name in files}
         series = _is_series(place, files)
         if series and not any(place.startswith(other) for other in covered):
             covered.append(os.path.join(place, ""))
@@ -200,6 +202,7 @@ def _walk(folder: str) -> Iterator[str]:
                 path = os.path.join(place, name)
                 if not _is_special(path):
                     yield path
+    yield from sorted(str(error.filename) for error in refused)
 
 
 def _is_series(folder: str, files: Sequence[str]) -> bool:

@@ -204,6 +204,22 @@ class Grid:
         """
         return corner_shift(self._affine, self._shape, other._affine, other._shape)
 
+    def voxel_shift(self, other: Grid) -> float:
+        """Return the largest distance in voxels between a corner voxel and the same corner of another grid.
+
+        Raises
+        ------
+        GeometryError
+            If the voxel axes of this grid lie in one plane.
+
+        Examples
+        --------
+        >>> fine, coarse = Grid((3, 4, 5)), Grid((3, 4, 5), AffineMatrix.from_spacing((1, 1, 2)))
+        >>> fine.voxel_shift(coarse), coarse.voxel_shift(fine)
+        (4.0, 2.0)
+        """
+        return corner_shift(AffineMatrix(), self._shape, self._affine.inverse() @ other._affine, other._shape)
+
     def same_as(self, other: Grid, tolerance: float = 1e-3) -> bool:
         """Return whether another grid has the same shape and its corners within `tolerance` mm.
 

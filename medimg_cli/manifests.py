@@ -276,7 +276,7 @@ def verify_manifest(manifest: Manifest, paths: Iterable[str], wanted: Hashing) -
     paths : iterable of str
         Files and folders in the folder of the manifest: what is not below them is not looked at.
     wanted : Hashing
-        Its ``canonical`` is that of the manifest.
+        Its ``canonical`` is that of the manifest. Where it chooses a series, no other one is looked for.
 
     Yields
     ------
@@ -287,6 +287,7 @@ def verify_manifest(manifest: Manifest, paths: Iterable[str], wanted: Hashing) -
     """
     listed: dict[str, list[Key]] = {}
     found: set[str] = set()
+    chosen = wanted.reading is not None and wanted.reading.series is not None
     for path in paths:
         scope = _relative(path, manifest.folder)
         keys = [key for key in manifest.images if scope == os.curdir or f"{key[0]}/".startswith(f"{scope}/")]
@@ -298,16 +299,18 @@ def verify_manifest(manifest: Manifest, paths: Iterable[str], wanted: Hashing) -
         found.update(_relative(image, manifest.folder) for image in _images(path))
     dicom = {key[0] for key, line in manifest.images.items() if line["format"] == "dicom"}
     new = {path for each in found for path in _unlisted(each, manifest.folder, listed, dicom)}
-    there = [path for path in sorted(listed) if _is_readable(_place(path, manifest.folder))]
-    hashed = groupby(
-        hash_images([_place(path, manifest.folder) for path in there], wanted), key=lambda listing: listing.path
-    )
+    there = {path: _place(path, manifest.folder) for path in sorted(listed)}
+    there = {path: name for path, name in there.items() if _is_readable(name)}
+    hashed = groupby(hash_images(there.values(), wanted), key=lambda listing: listing.path)
     for path in sorted({*listed, *new}):
         name = _place(path, manifest.folder)
-        if path in new:
+        refusal = None if path in there else _refusal(name)
+        if refusal is not None:
+            yield failed(VERIFIED, name, refusal)
+        elif path in new:
             yield Listing(name, (_record(name, None, "new"),))
         elif path in there:
-            yield from _compared(name, listed[path], manifest, list(next(hashed)[1]))
+            yield from _compared(name, listed[path], manifest, list(next(hashed)[1]), chosen=chosen)
         elif os.path.exists(name):
             yield failed(VERIFIED, name, StorageError("is no regular file", path=name))
         else:
@@ -323,6 +326,17 @@ def _place(path: str, folder: str) -> str:
 def _is_readable(path: str) -> bool:
     """Tell whether a path is there, and no pipe, socket or device."""
     return os.path.isfile(path) or os.path.isdir(path)
+
+
+def _refusal(path: str) -> PermissionError | None:
+    """Return why nobody here may look at a path; None where one may, or where nothing is."""
+    try:
+        os.scandir(path).close() if os.path.isdir(path) else os.stat(path)
+    except PermissionError as error:
+        return error
+    except OSError:
+        return None
+    return None
 
 
 def _images(path: str) -> Iterator[str]:
@@ -358,7 +372,8 @@ def _unlisted(path: str, folder: str, listed: Collection[str], dicom: Collection
     if not any(path == os.curdir or name.startswith(f"{path}/") for name in dicom):
         return {path}
     found = set()
-    for place, _, names in os.walk(_place(path, folder)):
+    for place, folders, names in os.walk(_place(path, folder)):
+        folders[:] = (name for name in folders if not name.startswith("."))
         files = (_relative(os.path.join(place, name), folder) for name in names if holds_dicom(place, [name]))
         found |= {file for file in files if not _is_below(file, dicom)}
     return found
@@ -369,13 +384,15 @@ def _is_below(path: str, listed: Collection[str]) -> bool:
     return path in listed or any(path[:place] in listed for place, letter in enumerate(path) if letter == "/")
 
 
-def _compared(name: str, keys: Sequence[Key], manifest: Manifest, listings: Sequence[Listing]) -> Iterator[Listing]:
-    """Compare the images that one path holds with those that it is to hold."""
+def _compared(
+    name: str, keys: Sequence[Key], manifest: Manifest, listings: Sequence[Listing], *, chosen: bool
+) -> Iterator[Listing]:
+    """Compare the images that one path holds with those that it is to hold; of a chosen series, nothing is missing."""
     if any("series" not in listing.records[0] for listing in listings):  # not even its series are known
         yield from (_failed(listing) for listing in listings)
         return
     now = {_key(keys[0][0], listing.records[0]["series"]): listing for listing in listings}
-    for key in sorted({*keys, *now}):
+    for key in sorted({*(() if chosen else keys), *now}):
         if key not in now:
             yield Listing(name, (_record(name, key, "missing"),))
         elif "error" in now[key].records[0]:

@@ -191,12 +191,13 @@ def test_nothing_runs_in_circles() -> None:
         visit(module, ())
 
 
-def test_modules_of_dicom_stand_on_those_that_are_listed_before_them() -> None:
-    room = "formats.dicom."
-    listed = re.findall(rf"- :mod:`~medimg_cli\.({room}\w+)`", ast.get_docstring(tree(room[:-1])) or "")
-    assert sorted(listed) == sorted(module for module in MODULES if module.startswith(room))
+@pytest.mark.parametrize("room", ["formats.dicom", "compare", "checks"])
+def test_modules_of_a_room_stand_on_those_that_are_listed_before_them(room: str) -> None:
+    listed = re.findall(rf"(?<!\w)~?medimg_cli\.({re.escape(room)}\.\w+)`", ast.get_docstring(tree(room)) or "")
+    assert sorted(listed) == sorted(module for module in MODULES if module.startswith(f"{room}."))
     for n, module in enumerate(listed):
-        found = {name for name in own(imported(at_module_level(tree(module)), module)) if name.startswith(room)}
+        names = own(imported(at_module_level(tree(module)), module))
+        found = {name for name in names if name.startswith(f"{room}.")}
         assert found <= set(listed[:n]), f"{module} imports what is listed behind it"
 
 

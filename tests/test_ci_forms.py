@@ -264,7 +264,9 @@ def test_annotations_tell_of_every_finding(planted: Path, capsys: pytest.Capture
 
 
 def test_annotations_name_rules_and_places(planted: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for _, properties, message in annotations(check(capsys, "data", "--format", "github")[1]):
+    told = list(annotations(check(capsys, "data", "--format", "github")[1]))
+    assert told
+    for _, properties, message in told:
         (code,) = re.findall(r"\b[A-Z]{1,2}\d{3}\b", properties["title"])
         assert code in RULES and message
 

@@ -505,6 +505,15 @@ def test_two_conversions_of_one_image_are_the_same(tmp_path: Path) -> None:
             assert compare_images(one, two).same, (one, two)
 
 
+def test_axes_of_size_1_are_no_difference_across_formats(tmp_path: Path) -> None:
+    for name in ("a.nii.gz", "a.vtk"):
+        save_backend(make("flat-rgb", "float32"), str(tmp_path / name))
+    headers = [open_backend(str(tmp_path / name)).header for name in ("a.nii.gz", "a.vtk")]
+    assert headers[0].axes != headers[1].axes
+    assert compare_images(tmp_path / "a.nii.gz", tmp_path / "a.vtk").same
+    assert compare_images(tmp_path / "a.vtk", tmp_path / "a.nii.gz").same
+
+
 def test_a_series_says_some_things_in_its_own_way(tmp_path: Path) -> None:
     """Directions of length 1, text without blanks at its end."""
     a = make("diffusion")
@@ -538,6 +547,40 @@ def test_images_and_paths_are_compared_alike(tmp_path: Path) -> None:
     assert compare_images(image, Image(b, affine=AFFINES["left-handed"].numpy())).same
     with pytest.raises(TypeError):
         compare_images(image, image, tolerance=3)
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])
+def test_changes_in_memory_count(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    save_backend(make("left-handed", "float32"), str(path))
+    image = Image(path)
+    image.numpy()[0, 1, 2, 1] += 5
+    found = compare_images(image, path)
+    assert found.sections == ("voxels",) and found.voxels is not None and found.voxels.differing == 1
+    assert found.voxels.largest is not None and found.voxels.largest.voxel == (1, 2, 1)
+
+
+def test_images_of_other_libraries_are_compared(tmp_path: Path) -> None:
+    import nibabel
+
+    path = tmp_path / "a.nii"
+    save_backend(make("left-handed", "float32"), str(path))
+    other = nibabel.load(path)
+    assert compare_images(other, path).same and compare_images(path, other).same
+    array = np.asarray(other.dataobj)[None].copy()
+    array[0, 1, 2, 1] += 5
+    assert compare_images(path, array, ignore=["geometry", "metadata", "dtype"]).sections == ("voxels",)
+
+
+def test_noise_between_two_orientations_turns_nothing(tmp_path: Path) -> None:
+    """Of axes half-way between two directions, the last digit decides which letter they get."""
+    c, s = np.cos(np.pi / 4 + 2.5e-8), np.sin(np.pi / 4 + 2.5e-8)
+    affine = AffineMatrix([[c, -s, 0, 0], [s, c, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]])
+    image = backend(noisy("float32")[0][:1], affine=affine)
+    save_backend(image, str(tmp_path / "a.mgz"))
+    other = open_backend(str(tmp_path / "a.mgz"))
+    assert other.header.orientation != image.header.orientation
+    assert compare(image, other, Comparing(canonical=True)).same
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])

@@ -87,7 +87,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make a folder with images, other files, pairs, stores and hidden folders."""
     for name in (
         "b/2.nii.gz", "b/1.NII", "b/notes.txt", "a.hdr", "a.img", "c.img", "s.zarr/0/0.0", ".git/x.nii", ".hidden.nii",
-        "d/p.HEAD", "d/p.BRIK", "d/q.par", "d/q.rec", "e/empty.txt",
+        "d/p.HEAD", "d/p.BRIK.gz", "d/q.par", "d/q.rec", "e/empty.txt", "g.hdr.gz", "g.img.gz",
     ):  # fmt: skip
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -97,7 +97,16 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_folders_are_walked_for_images_in_order(tree: Path) -> None:
     found = list(find_images(["."], recursive=True))
-    assert found == ["./a.hdr", "./c.img", "./s.zarr", "./b/1.NII", "./b/2.nii.gz", "./d/p.HEAD", "./d/q.par"]
+    assert found == [
+        "./a.hdr",
+        "./c.img",
+        "./g.hdr.gz",
+        "./s.zarr",
+        "./b/1.NII",
+        "./b/2.nii.gz",
+        "./d/p.HEAD",
+        "./d/q.par",
+    ]
     assert list(find_images(["b", "x"])) == ["b", "x"], "not unless asked"
 
 

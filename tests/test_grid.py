@@ -386,3 +386,21 @@ def test_same_as_looks_at_the_corners(shape: tuple[int, int, int], affine: Affin
     scaled = Grid(shape, affine.with_spacing([value * (1 + 1e-5) for value in affine.spacing]))
     worst = np.linalg.norm(centres(scaled) - centres(Grid(shape, affine)), axis=-1).max()
     assert abs(scaled.mm_shift(Grid(shape, affine)) - worst) < 1e-9
+
+
+@given(shapes, affines, affines)
+def test_voxel_shift_counts_voxels_of_the_first_grid(
+    shape: tuple[int, int, int], affine: AffineMatrix, other: AffineMatrix
+) -> None:
+    one, two = Grid(shape, affine), Grid([size + 1 for size in shape], other)
+    corners = [np.stack(np.meshgrid(*[(0, size - 1) for size in grid.shape]), -1).reshape(-1, 3) for grid in (one, two)]
+    back = np.linalg.inv(np.array(one.affine.rows)) @ np.array(two.affine.rows)
+    apart = corners[1] @ back[:3, :3].T + back[:3, 3] - corners[0]
+    worst = np.linalg.norm(apart, axis=-1).max()
+    assert one.voxel_shift(two) == pytest.approx(worst, rel=1e-6)
+
+
+@given(shapes, flat_affines)
+def test_a_grid_without_volume_shifts_by_no_voxels(shape: tuple[int, int, int], affine: AffineMatrix) -> None:
+    with pytest.raises(GeometryError):
+        Grid(shape, affine).voxel_shift(Grid(shape))

@@ -342,6 +342,22 @@ def test_images_that_cannot_be_read_fail_and_no_other_does(study: Path) -> None:
     assert "study/two" in found(verify("study/m.jsonl"))
 
 
+def test_a_folder_that_may_not_be_read_fails(study: Path) -> None:
+    """Its images are not silently left out, and none of them is missing."""
+    write("study/m.jsonl")
+    os.chmod("study/sub", 0)
+    try:
+        if os.access("study/sub", os.R_OK):
+            pytest.skip("who runs this may read every folder")
+        assert found(verify("study/m.jsonl")) == dict.fromkeys(
+            ["study/sub", "study/sub/a.nrrd", "study/sub/\u00e4 b.mha"], "failed"
+        )
+        listings = list(hash_images(["study"], Hashing(), recursive=True))
+        assert [listing.path for listing in listings if listing.message] == ["study/sub"]
+    finally:
+        os.chmod("study/sub", 0o755)
+
+
 def test_an_empty_folder_misses_everything(study: Path) -> None:
     write("study/m.jsonl")
     for path in study.iterdir():
@@ -380,6 +396,8 @@ def test_files_above_a_series_that_is_listed_are_new(study: Path) -> None:
     write("study/m.jsonl")
     first = sorted(os.listdir(study / "two"))[0]
     shutil.copy(study / "two" / first, study / "above.dcm")
+    (study / ".trash").mkdir()
+    shutil.copy(study / "two" / first, study / ".trash" / "hidden.dcm")
     assert found(verify("study/m.jsonl")) == {"study/above.dcm": "new"}
 
 

@@ -11,7 +11,8 @@
 
 Entries are sorted, a line each; paths count from the folder of the file. A finding is known where path, series and code
 are the same, and the message but for its numbers: numbers that are not whole may be 2 % off, because other versions and
-machines round otherwise. Whole numbers (labels, slices, voxels) are the same or the finding is a new one.
+machines round otherwise. Whole numbers (labels, slices, voxels) are the same or the finding is a new one. Of files that
+a message names, the name counts, not the folder.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from medimg_cli.checks.config import Config
 from medimg_cli.checks.rule import Finding
 from medimg_cli.errors import UsageError
 from medimg_cli.storage.atomic import AtomicGroup
-from medimg_cli.storage.urls import is_url
+from medimg_cli.storage.urls import is_local, public_name
 
 __all__ = ["SCHEMA", "Baseline", "Entry"]
 
@@ -40,6 +41,8 @@ _KEYS = ("path", "series", "code", "message", "count")
 _OFF = 0.02
 #: A number that is no part of a word, a version or a UID.
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?!\.?\w)")
+#: Folders in front of the name of another file, which are called otherwise from another working folder.
+_FOLDERS = re.compile(r"(?<!\S)\S*/(?=[^/]*\.)")
 
 
 class Entry(NamedTuple):
@@ -129,7 +132,7 @@ class Baseline:
         except UsageError as error:
             raise error.at(path) from None
         except (ValueError, RecursionError):
-            raise UsageError("is no JSON", path=path, hint="--update-baseline writes a new one") from None
+            raise UsageError("is no JSON", path=path, hint="give another name") from None
 
     def knows(self, finding: Finding) -> bool:
         """Tell whether a finding is known; each entry knows as many as it counts, so ask once for each finding."""
@@ -191,7 +194,7 @@ class Baseline:
 
     def _is_over(self, entry: Entry, seen: Collection[str], config: Config) -> bool:
         """Tell whether a run would have found again what an entry knows."""
-        if is_url(entry.path) or entry.path in ("", "-"):
+        if not is_local(entry.path):
             return entry.path in seen and entry.code in config.settings_for(entry.path).codes
         path = os.path.join(self._folder, entry.path)
         if entry.path not in seen:
@@ -199,11 +202,12 @@ class Baseline:
         return entry.code in config.settings_for(path).codes
 
     def _entry(self, finding: Finding) -> Entry:
-        return Entry(self._relative(finding.path), finding.series, finding.code, finding.message)
+        message = _FOLDERS.sub("", finding.message)
+        return Entry(self._relative(finding.path), finding.series, finding.code, message)
 
     def _relative(self, path: str) -> str:
-        if not path or path == "-" or is_url(path):
-            return path
+        if not is_local(path):
+            return public_name(path)  # baselines are shared: no password, no signature
         return os.path.relpath(path, self._folder).replace(os.sep, "/")
 
 

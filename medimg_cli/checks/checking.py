@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
-from medimg_cli.batch import BatchOptions, Outcome, Report, Task, Work, describe, run_tasks
+from medimg_cli.batch import BatchOptions, Outcome, Report, Task, Work, describe, in_chunks, run_tasks
 from medimg_cli.checks.config import Config
+from medimg_cli.checks.dataset import DataSet
 from medimg_cli.checks.examining import examine, finding, profile_of, subjects_of
 from medimg_cli.checks.rule import Finding
 from medimg_cli.checks.rules import RULES
-from medimg_cli.checks.sets import DataSet
 from medimg_cli.checks.subject import Profile
-from medimg_cli.errors import StorageError, UsageError
+from medimg_cli.errors import StorageError
 from medimg_cli.facts import find_images
 from medimg_cli.formats.reading import Reading
 from medimg_cli.storage.threads import cores
 
 __all__ = ["Checked", "Checking", "check", "check_found", "check_paths", "examine_paths", "find"]
-
-#: Paths that a worker is given at a time, at most.
-_CHUNK = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +49,7 @@ class Checking:
     fix: bool = False
 
     def __post_init__(self) -> None:
-        if self.jobs < 0:
-            raise UsageError(f"--jobs {self.jobs}", hint="give 1 or more, or 0 for one per core")
+        BatchOptions(jobs=self.jobs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +169,18 @@ def find(paths: Iterable[str], wanted: Checking) -> list[str | Checked]:
     Returns
     -------
     list of str, and of Checked
-        A name an image, in order; in place of a path that holds none, or cannot be looked at, what is wrong with it.
+        A name an image, in order, and each image once, however often it is named; in place of a path that holds none,
+        or cannot be looked at, what is wrong with it.
     """
-    return [image for path in paths for image in _found(path, wanted)]
+    images: dict[str, str | Checked] = {}
+    for image in (image for path in paths for image in _found(path, wanted)):
+        images.setdefault(_plain(image if isinstance(image, str) else image.path), image)
+    return list(images.values())
+
+
+def _plain(path: str) -> str:
+    """Return a path without what means nothing in it, such as ``./``."""
+    return path if ".." in path or "://" in path else os.path.normpath(path)
 
 
 def check_found(images: Sequence[str | Checked], wanted: Checking) -> Iterator[Checked]:
@@ -247,24 +253,15 @@ def _found(path: str, wanted: Checking) -> Iterator[str | Checked]:
 def _in_pool(images: Sequence[str | Checked], wanted: Checking, jobs: int) -> Iterator[Checked]:
     """Examine images in a pool, a few at a time, and tell of them in their order."""
     names = [image for image in images if isinstance(image, str)]
-    size = max(1, min(_CHUNK, len(names) // (4 * jobs)))
-    chunks = [names[start : start + size] for start in range(0, len(names), size)]
-    tasks = [Task(chunk[0], "", others=tuple(chunk[1:])) for chunk in chunks]
-    done: dict[str, list[Checked]] = {}
-    waiting = iter(images)
-    image = next(waiting, None)
-    for outcome in run_tasks(tasks, Work(f"{__name__}:examine_paths", wanted), BatchOptions(jobs=jobs)):
-        for checked in _checked(outcome):
-            done.setdefault(checked.path, []).append(checked)
-        while image is not None and (not isinstance(image, str) or image in done):
-            yield done[image].pop(0) if isinstance(image, str) else image
-            if isinstance(image, str) and not done[image]:
-                del done[image]
-            image = next(waiting, None)
-    while image is not None:
-        assert not isinstance(image, str)
-        yield image
-        image = next(waiting, None)
+    tasks = in_chunks(names, jobs)
+    done: dict[str, Checked] = {}
+    with closing(run_tasks(tasks, Work(f"{__name__}:examine_paths", wanted), BatchOptions(jobs=jobs))) as outcomes:
+        for image in images:
+            while isinstance(image, str) and image not in done:
+                done.update((checked.path, checked) for checked in _checked(next(outcomes)))
+            yield done.pop(image) if isinstance(image, str) else image
+        for _ in outcomes:  # none is left: the workers end as they should, and nobody ends them
+            pass
 
 
 def _checked(outcome: Outcome) -> Sequence[Checked]:

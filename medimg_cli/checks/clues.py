@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medimg_cli.checks.identity_words import is_placeholder, kind_of_field, kinds_in_name, kinds_in_text
 from medimg_cli.errors import MedImgError
+from medimg_cli.storage.urls import is_local
 from medimg_cli.text import escape
 
 if TYPE_CHECKING:
@@ -191,13 +192,22 @@ def _json(text: str) -> Mapping[str, Any] | None:
 
 
 def _in_names(path: str) -> Iterator[Clue]:
-    if path == "-" or "://" in path:
+    if not is_local(path):
         return
     names = [name for name in path.split(os.sep) if name not in ("", ".", "..")]
     if os.path.isabs(path):
-        here = [name for name in os.getcwd().split(os.sep) if name]
+        here = _working_folder()
         names = names[len(here) :] if names[: len(here)] == here else names[-4:]
     for n, name in enumerate(names):
         for kind in kinds_in_name(name):
             above = len(names) - 1 - n
-            yield Clue(kind, f"the name of folder {above} above it" if above else "its name", 0)
+            near = ("its name", "the name of its folder")
+            yield Clue(kind, near[above] if above < 2 else f"the name of the folder {above} levels up", 0)
+
+
+def _working_folder() -> list[str]:
+    """Return the names of the working folder and those above it; none where somebody has removed it."""
+    try:
+        return [name for name in os.getcwd().split(os.sep) if name]
+    except OSError:
+        return []

@@ -141,7 +141,8 @@ class Config:
     header_only: bool = False
     baseline: str | None = None
     file: str | None = None
-    _made: dict[tuple[bool, ...], Settings] = field(default_factory=dict, compare=False, repr=False)
+    #: Which layers hold -> what comes of them: worked out once, and never for a `Config` that was replaced.
+    _made: dict[tuple[bool, ...], Settings] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def settings_for(self, path: str) -> Settings:
         """Return what holds for one path."""
@@ -226,30 +227,31 @@ class Wishes:
 
     Parameters
     ----------
-    config : str or None
-        Configuration file; None: the nearest one above the working folder.
-    isolated : bool
-        Whether no file is looked for.
     select, extend_select, ignore : tuple of str
         Codes, the first letters of codes, names, or "all"; several with commas between them.
     expect : tuple of str
         Expectations for all paths.
     pair : (str, str) or None
         As one of ``Config.pairs``.
-    error_on : str or None
-    baseline : str or None
-        File that knows findings of which nothing is to be said.
     header_only : bool
         Whether rules that read voxels are left out.
+    error_on : str or None
+        Severity from which a finding makes the exit code 1.
+    baseline : str or None
+        File that knows findings of which nothing is to be said.
+    config : str or None
+        Configuration file; None: the nearest one above the working folder.
+    isolated : bool
+        Whether no file is looked for.
     """
 
-    config: str | None = None
-    isolated: bool = False
     select: tuple[str, ...] | None = None
     extend_select: tuple[str, ...] | None = None
     ignore: tuple[str, ...] | None = None
     expect: tuple[str, ...] | None = None
     pair: tuple[str, str] | None = None
+    header_only: bool = False
     error_on: Severity | None = None
     baseline: str | None = None
-    header_only: bool = False
+    config: str | None = None
+    isolated: bool = False

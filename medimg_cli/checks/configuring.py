@@ -16,6 +16,7 @@ from medimg_cli.checks.rule import SEVERITIES
 from medimg_cli.checks.rules import RULES
 from medimg_cli.checks.selecting import meant, meant_by_all
 from medimg_cli.errors import UsageError
+from medimg_cli.text import did_you_mean
 
 __all__ = ["KEYS", "Key", "load_config"]
 
@@ -311,10 +312,7 @@ def _within(error: UsageError, name: str) -> UsageError:
 
 
 def _near(name: str, known: list[str]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(name.lower().replace("_", "-"), known, 1)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+    return did_you_mean(name, known, f"there are {', '.join(known)}")
 
 
 def _shown(value: Any) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from medimg_cli.checks.config import Config
-    from medimg_cli.checks.pairing import Paired
-    from medimg_cli.checks.subject import Profile
+from medimg_cli.checks.config import Config
+from medimg_cli.checks.outliers import kinds
+from medimg_cli.checks.pairing import Paired, paired
+from medimg_cli.checks.subject import Profile
 
 __all__ = ["DataSet"]
 
@@ -33,8 +32,6 @@ class DataSet:
     @cached_property
     def kinds(self) -> tuple[tuple[Profile, ...], ...]:
         """Images of a kind, where there are enough of them; see `outliers.kinds`."""
-        from medimg_cli.checks.outliers import kinds
-
         return kinds(self.profiles)
 
     @cached_property
@@ -46,6 +43,4 @@ class DataSet:
         UsageError
             If a pattern makes no sense.
         """
-        from medimg_cli.checks.pairing import paired
-
         return paired(self)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from medimg_cli.checks.numbers import NumberFacts, Numbers
@@ -21,8 +21,9 @@ __all__ = ["doubles"]
 def doubles(data: DataSet) -> Iterator[Found]:
     """Find images that hold the same values as one before them.
 
-    Candidates are those that agree in shape, range and count of non-zero values, whatever their type and order; their
-    hashes decide. Images of one value only are none, and neither are two names of one file.
+    Candidates are those that agree in shape, range and count of non-zero values, whatever their type and order, and in
+    how often each value occurs, where that was counted; their hashes decide. Images of one value only are none, and
+    neither are two names of one file.
     """
     alike: dict[Hashable, list[Profile]] = {}
     for profile in data.profiles:
@@ -30,15 +31,28 @@ def doubles(data: DataSet) -> Iterator[Found]:
         if isinstance(facts, NumberFacts) and facts.low is not None and facts.low != facts.high:
             alike.setdefault(_key(profile, facts), []).append(profile)
     for group in alike.values():
-        if len(group) > 1:
-            yield from _doubles_of(group)
+        for part in _parted(group):
+            if len(part) > 1:
+                yield from _doubles_of(part)
+
+
+def _parted(group: list[Profile]) -> Iterable[list[Profile]]:
+    """Split candidates by how often each value occurs, if that was counted in all of them."""
+    parts: dict[int, list[Profile]] = {}
+    for profile in group:
+        census = profile.gathered[Numbers].census
+        if census is None:
+            return [group]
+        parts.setdefault(census, []).append(profile)
+    return parts.values()
 
 
 def _key(profile: Profile, facts: NumberFacts) -> Hashable:
     """Return what two images of the same values agree in; values to five digits, as float32 and float64 may differ."""
     header = profile.header
     extremes = f"{facts.low:.5g}", f"{facts.high:.5g}"
-    return header.channels, tuple(sorted(header.spatial_shape)), *extremes, facts.nonzero, facts.nans
+    dicom = header.format == "dicom"  # what was converted from a series is no copy of it
+    return dicom, header.channels, tuple(sorted(header.spatial_shape)), *extremes, facts.nonzero, facts.nans
 
 
 def _doubles_of(group: list[Profile]) -> Iterator[Found]:

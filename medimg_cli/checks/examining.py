@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from medimg_cli.checks.config import Settings
 from medimg_cli.checks.fixing import mend_of
-from medimg_cli.checks.rule import Finding, Found, Rule
+from medimg_cli.checks.rule import Finding, Found, Gatherer, Rule
 from medimg_cli.checks.rules import RULES
 from medimg_cli.checks.subject import Profile, Subject
-from medimg_cli.errors import MedImgError, MissingExtraError, StorageError
+from medimg_cli.errors import MedImgError, MissingExtraError, StorageError, UsageError
 from medimg_cli.expanding import Entry, expand
 from medimg_cli.formats.reading import Reading
 
@@ -34,8 +34,8 @@ class Plan(NamedTuple):
     """
 
     rules: tuple[Rule, ...]
-    gathers: tuple[type, ...]
-    kept: tuple[type, ...]
+    gathers: tuple[type[Gatherer], ...]
+    kept: tuple[type[Gatherer], ...]
     reads_voxels: bool
 
 
@@ -59,6 +59,8 @@ def subjects_of(path: str, settings: Settings, reading: Reading) -> Iterator[Sub
         If a library is missing.
     StorageError
         If the operating system does not let anybody read the path.
+    UsageError
+        If what was asked for is at fault, not a file: a series that there is not.
     """
     try:
         entries = expand(path, reading)
@@ -77,7 +79,7 @@ def subjects_of(path: str, settings: Settings, reading: Reading) -> Iterator[Sub
 def _about_file(error: MedImgError, path: str) -> MedImgError:
     """Return an error that says something of what a file holds; raise one that only says that nobody could look."""
     hidden = isinstance(error, StorageError) and path != "-" and not os.access(path, os.R_OK)
-    if isinstance(error, MissingExtraError) or hidden:
+    if isinstance(error, (MissingExtraError, UsageError)) or hidden:
         raise error
     return error
 
@@ -107,12 +109,12 @@ def examine(subject: Subject) -> list[Finding]:
     return sorted(findings, key=lambda each: each.code)
 
 
-def _gather(subject: Subject, kinds: Sequence[type]) -> None:
+def _gather(subject: Subject, kinds: Sequence[type[Gatherer]]) -> None:
     """Read all voxels once, and hand them to everybody who wants them."""
     from medimg_cli.statistics.blocks import value_boxes
 
     assert subject.backend is not None
-    gatherers = [kind(subject) for kind in kinds if kind.wants(subject)]  # type: ignore[attr-defined]
+    gatherers = [kind(subject) for kind in kinds if kind.wants(subject)]
     try:
         for region, box in value_boxes(subject.backend, raw=True):
             for gatherer in gatherers:

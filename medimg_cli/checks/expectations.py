@@ -17,7 +17,7 @@ Nothing is evaluated: what is none of this is refused, with its place.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from math import isfinite
@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 from medimg_cli.checks.measures import MEASURES, Measure
 from medimg_cli.errors import UsageError
+from medimg_cli.text import did_you_mean
 
 __all__ = ["Expectation", "Span", "parse"]
 
@@ -237,7 +238,7 @@ class _Parser:
         name = self.token.lower().replace("_", "-")
         known = {alias: row for row in MEASURES.values() for alias in (row.name, *row.others)}
         if name not in known:
-            raise self.refuse("a fact expected", hint=_did_you_mean(name, known, MEASURES))
+            raise self.refuse("a fact expected", hint=did_you_mean(name, known, f"there are {', '.join(MEASURES)}"))
         self.advance()
         return known[name]
 
@@ -357,7 +358,8 @@ class _Parser:
             self.advance()
         allowed = measure.choices()
         if allowed is not None and text.casefold() not in allowed:
-            raise self.refuse(f"{text!r} is no {measure.name}", hint=_did_you_mean(text, allowed, allowed[:6]), at=at)
+            hint = did_you_mean(text, allowed, f"there are {', '.join(allowed[:6])}")
+            raise self.refuse(f"{text!r} is no {measure.name}", hint=hint, at=at)
         return text
 
     def tolerance(self, measure: Measure, operator: str) -> float | None:
@@ -371,10 +373,3 @@ class _Parser:
             raise self.refuse("a tolerance of at least 0 expected", at=at)
         self.unit(measure)
         return value
-
-
-def _did_you_mean(word: str, known: Iterable[str], rest: Iterable[str]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(word.lower(), list(known), 1)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(rest)}"

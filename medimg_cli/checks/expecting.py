@@ -8,6 +8,7 @@ from typing import Any
 from medimg_cli.checks.expectations import Expectation, parse
 from medimg_cli.checks.measures import MEASURES, found_in_header, found_in_values
 from medimg_cli.checks.numbers import Numbers
+from medimg_cli.checks.phrases import listed, number
 from medimg_cli.checks.rule import Found, Rule
 from medimg_cli.checks.subject import Subject
 
@@ -44,8 +45,7 @@ def _said(expectation: Expectation, found: Any) -> str:
     odd = tuple(each for each in found if not expectation.keeps((each,)))
     if not odd or expectation.operator == "=":
         odd = found
-    more = f" and {len(odd) - _MOST} more" if len(odd) > _MOST else ""
-    return f"there are labels {measure.shown(odd[:_MOST])}{more}, expected labels {expectation.wanted}"
+    return f"there are labels {listed([number(each) for each in odd], _MOST)}, expected labels {expectation.wanted}"
 
 
 RULES: tuple[Rule, ...] = (

@@ -18,6 +18,7 @@ from medimg_cli.checks.subject import Subject
 if TYPE_CHECKING:
     from medimg_cli.backends import Backend
     from medimg_cli.storage.source import ByteSource
+    from medimg_cli.storage.stored import StoredArray
 
 __all__ = ["fix", "mend_of"]
 
@@ -39,32 +40,46 @@ def mend_of(subject: Subject, rule: Rule) -> Mend | None:
     mend = rule.mend(subject)
     if mend is None or (mend.recode and not _can_recode(subject)):
         return None
-    in_nifti = mend.fields or mend.tidy or mend.cut
-    if in_nifti and subject.header.format not in ("nifti1", "nifti2"):
+    about_nifti = mend.fields or mend.tidy or mend.cut
+    if about_nifti and not subject.in_nifti:
         return None
-    if (mend.cut or mend.tidy) and _is_pair(subject):
+    if (mend.cut or mend.tidy) and subject.is_pair:
         return None
     return mend
 
 
 def _is_plain_file(subject: Subject) -> bool:
     """Tell whether an image is one file of this machine, or a pair, and nothing speaks against reading its voxels."""
-    from medimg_cli.storage.urls import is_url
+    from medimg_cli.backends import shortage
+    from medimg_cli.storage.urls import is_local
 
-    backend: Any = subject.backend
-    if backend is None or subject.unreadable is not None or not hasattr(backend, "stored"):
+    if subject.backend is None or subject.stored is None or subject.unreadable is not None:
         return False
-    if subject.entry.series is not None or subject.path == "-" or is_url(subject.path):
+    if subject.entry.series is not None or not is_local(subject.path):
         return False
-    source = getattr(backend.stored.source, "base", backend.stored.source)
-    own = source.path == subject.path or _is_pair(subject)  # not in an archive, nor in a file that this one names
-    return own and os.path.isfile(subject.path) and backend.shortage() is None
+    path = _in_file(subject.stored.source).path
+    own = path == subject.path or subject.is_pair  # not in an archive, nor in a file that this one names
+    whole = not _undecoded(subject.stored.source) and shortage(subject.backend) is None
+    return own and whole and os.path.isfile(subject.path)
 
 
-def _is_pair(subject: Subject) -> bool:
-    from medimg_cli.checks.header_fields import is_pair
+def _undecoded(source: ByteSource) -> int:
+    """Return how many bytes follow compressed data and would be lost, as far as somebody has read up to there."""
+    from medimg_cli.storage.encoded import EncodedSource
 
-    return is_pair(subject)
+    return source.ignored if isinstance(source, EncodedSource) else 0
+
+
+def _in_file(source: ByteSource) -> ByteSource:
+    """Return the bytes of a file as they are there, compressed or not."""
+    from medimg_cli.storage.encoded import EncodedSource
+
+    return source.base if isinstance(source, EncodedSource) else source
+
+
+def _stored(subject: Subject) -> StoredArray:
+    assert subject.stored is not None
+    return subject.stored
 
 
 def _can_recode(subject: Subject) -> bool:
@@ -77,10 +92,9 @@ def _can_recode(subject: Subject) -> bool:
         format_for_output(subject.path)
     except UsageError:
         return False
-
-    source = subject.backend.stored.source  # type: ignore[union-attr]
+    source = _stored(subject).source
     whole = not isinstance(source, EncodedSource) or (source.start == 0 and source.length is None)
-    return whole and not _is_pair(subject)
+    return whole and not subject.is_pair
 
 
 def fix(subject: Subject, rules: Iterable[Rule]) -> tuple[str, ...]:
@@ -110,12 +124,17 @@ def fix(subject: Subject, rules: Iterable[Rule]) -> tuple[str, ...]:
         return ()
     mend = _together([mend for _, mend in wanted.values()], subject.nifti or {})
     target, source = _file_of(subject)
+    if not os.stat(target).st_mode & 0o222:  # where links lead to stores whose files must never change, root may write
+        raise StorageError("is write-protected", path=target)
     with AtomicGroup(force=True) as group:
         staged = group.create(target)
         _write(staged, subject, source, mend)
+        staged.sync()  # now, not between the last look at the old file and its end
         after = Subject(subject.entry, subject.settings, _opened(staged.readable_path, target, subject))
         left = [code for code, (rule, _) in wanted.items() if any(True for _ in rule.check(after))]
         problem = f"{', '.join(left)} would still be broken" if left else _difference(subject, after, mend)
+        if lost := _undecoded(source):
+            problem = f"{lost} bytes that follow the compressed data would be lost"
         if problem:
             raise StorageError(f"is not mended: {problem}", path=subject.path, hint="it stays as it was")
     return tuple(wanted)
@@ -148,10 +167,10 @@ def _file_of(subject: Subject) -> tuple[str, ByteSource]:
 
     source = open_source(subject.path)
     stem, suffix, _ = split_suffix(subject.path)
-    if suffix != ".img" or not _is_pair(subject):
+    if suffix != ".img" or not subject.is_pair:
         return subject.path, decoded(source)
-    header: Any = header_of_pair(source, stem)
-    path = getattr(header, "base", header).path
+    header = header_of_pair(source, stem)
+    path = _in_file(header).path
     assert path is not None
     return path, header
 
@@ -165,7 +184,7 @@ def _write(staged: Any, subject: Subject, source: ByteSource, mend: Mend) -> Non
     now = source.codec if isinstance(source, EncodedSource) else None
     compression = output_compression(staged.path) if mend.recode else now
     head, start = _head(subject, mend) if mend.fields or mend.tidy else (b"", 0)
-    stop = start if _is_pair(subject) else subject.backend.stored.span()[1]  # type: ignore[union-attr]
+    stop = start if subject.is_pair else _stored(subject).span()[1]
     sink = open_sink(staged.write, compression, None, 1)
     try:
         sink.write(head)
@@ -207,7 +226,7 @@ def _head(subject: Subject, mend: Mend) -> tuple[bytes, int]:
     fields = unpack(raw, version, byte_order)
     if not mend.tidy:
         return _patched(raw, fields, fields | dict(mend.fields), version, byte_order), len(raw)
-    offset = subject.backend.stored.offset  # type: ignore[union-attr]
+    offset = _stored(subject).offset
     extensions = _extensions(subject)
     behind = extension_bytes(extensions, byte_order)
     if not extensions:  # zeros in front of the voxels stay, and become a few more
@@ -223,7 +242,7 @@ def _extensions(subject: Subject) -> list[tuple[int, bytes]]:
 
     assert subject.header.native is not None
     version, byte_order, _ = subject.header.native.data
-    stored = subject.backend.stored  # type: ignore[union-attr]
+    stored = _stored(subject)
     return read_extensions(stored.source.head(stored.offset)[SIZES[version] :], byte_order, subject.path)[0]
 
 
@@ -255,18 +274,16 @@ def _difference(before: Subject, after: Subject, mend: Mend) -> str:
     """Say what a mended file would say or hold otherwise, in facts that are not the mended ones; "" where nothing."""
     from medimg_cli.header import differences
 
-    kept = {name: value for name, value in after.header.metadata.items() if name != "nifti_dim_info"}
-    info = before.header.metadata.get("nifti_dim_info")
-    if "dim_info" not in mend.fields:
-        kept = dict(after.header.metadata)
-    elif info is not None:
-        kept["nifti_dim_info"] = info
+    mended = {f"nifti_{name}" for name in mend.fields}
     # A label table may lie in a folder above; one inside is among the extensions, which are copied, or compared below.
-    old, new = before.header.replace(labels=None), after.header.replace(labels=None, metadata=kept)
+    old, new = (
+        header.replace(labels=None, metadata={key: text for key, text in header.metadata.items() if key not in mended})
+        for header in (before.header, after.header)
+    )
     told = [str(difference) for difference in differences(old, new)]
     if mend.tidy and _plain(_extensions(before)) != _plain(_extensions(after)):
         told.append("extensions would change")
-    if _checksum(before.backend) != _checksum(after.backend):
+    if _checksum(before) != _checksum(after):
         told.append("voxels would change")
     return "; ".join(told)
 
@@ -276,11 +293,12 @@ def _plain(extensions: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
     return [(code, content.rstrip(b"\0")) for code, content in extensions]
 
 
-def _checksum(backend: Any) -> int:
+def _checksum(subject: Subject) -> int:
     """Return the CRC-32 of all stored voxels as they lie in the file."""
     import zlib
 
     total = 0
-    for block in backend.blocks(backend.stored.layout):
+    assert subject.backend is not None
+    for block in subject.backend.blocks(_stored(subject).layout):
         total = zlib.crc32(block, total)
     return total

@@ -19,14 +19,12 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from medimg_cli.checks.checking import Checked
-from medimg_cli.checks.rule import SEVERITIES, Finding, Severity, counts
+from medimg_cli.checks.rule import SCHEMA, SEVERITIES, Finding, Severity, fails
 from medimg_cli.checks.rules import RULES
-from medimg_cli.storage.urls import public_name
+from medimg_cli.storage.urls import is_url, public_name
 from medimg_cli.text import escape
 
-__all__ = ["FORMS", "SCHEMA", "Form", "line", "records", "sentence"]
-
-SCHEMA = "medimg.check/1"
+__all__ = ["FORMS", "Form", "line", "records", "sentence"]
 
 _SARIF = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
@@ -99,7 +97,7 @@ def _junit(checked: Iterable[Checked], error_on: Severity) -> Iterator[str]:
     for path, findings, message in _by_path(checked):
         name = escape(public_name(path))
         case = ElementTree.SubElement(suite, "testcase", name=name, classname="medimg.check", time="0")
-        bad = [each for each in findings if counts(each, error_on)]
+        bad = [each for each in findings if fails(each, error_on)]
         said = [f"{each.code} {each.severity}: {sentence(each)}" for each in bad]
         rest += [line(each) for each in findings if each not in bad]
         if message:
@@ -229,7 +227,7 @@ def _location(path: str) -> dict[str, Any]:
 
 def _plain(path: str) -> str:
     """Return a path without the ``./`` of a walk, because servers know files by their place; a URL without secrets."""
-    return public_name(path) if "://" in path else os.path.normpath(path)
+    return public_name(path) if is_url(path) else os.path.normpath(path)
 
 
 def _uri(path: str) -> str:
@@ -238,7 +236,7 @@ def _uri(path: str) -> str:
     >>> _uri("a b/ü.nii"), _uri("/data/a.nii"), _uri("./a:b.nii"), _uri("https://me:secret@host/a%20b.nii?x=1")
     ('a%20b/%C3%BC.nii', 'file:///data/a.nii', 'a%3Ab.nii', 'https://host/a%20b.nii')
     """
-    if "://" in path:
+    if is_url(path):
         return quote(_plain(path), safe="/:")
     quoted = quote(os.fsencode(_plain(path)), safe="/")
     return f"file://{quoted}" if path.startswith("/") else quoted

@@ -25,29 +25,18 @@ _MOST = 1 << 24
 
 def _file_fields(subject: Subject) -> Mapping[str, Any] | None:
     """Return the raw fields of a NIfTI file; None of other files, NIfTI in a store of chunks among them."""
-    return subject.nifti if subject.header.format in ("nifti1", "nifti2") else None
-
-
-def is_pair(subject: Subject) -> bool:
-    """Tell whether header and voxels of a NIfTI image lie in two files."""
-    fields = subject.nifti
-    if fields is None or not fields["magic"].startswith(b"ni"):
-        return False
-    from medimg_cli.formats import split_suffix
-
-    return split_suffix(subject.path)[1] != ".nii"
+    return subject.nifti if subject.in_nifti else None
 
 
 def _behind_header(subject: Subject, most: int) -> bytes:
     """Return the bytes between the header and the voxels of a single file, extender first; none of a pair."""
-    stored = getattr(subject.backend, "stored", None)
-    if stored is None or subject.header.native is None or is_pair(subject):
+    stored = subject.stored
+    if stored is None or subject.header.native is None or subject.is_pair:
         return b""
     from medimg_cli.formats.nifti_fields import SIZES
 
     start = SIZES[subject.header.native.data[0]]
-    head: bytes = stored.source.head(min(stored.offset, start + most))
-    return head[start:]
+    return stored.source.head(min(stored.offset, start + most))[start:]
 
 
 def _extension_sizes(subject: Subject, behind: bytes) -> list[int]:
@@ -159,7 +148,7 @@ def _display_range(subject: Subject) -> Iterator[Found]:
 
 def _offset_zero(subject: Subject) -> Iterator[Found]:
     fields = _file_fields(subject)
-    if fields is None or is_pair(subject):
+    if fields is None or subject.is_pair:
         return
     offset = fields["vox_offset"]
     if offset == 0 or offset != int(offset):
@@ -175,7 +164,7 @@ def _unaligned(subject: Subject) -> Iterator[Found]:
 
 def _mend_places(subject: Subject) -> Mend | None:
     """Lay extensions and voxels out anew, where nothing but zeros lies between them."""
-    if _file_fields(subject) is None or is_pair(subject):
+    if _file_fields(subject) is None or subject.is_pair:
         return None
     behind = _behind_header(subject, _MOST)
     if len(behind) == _MOST or any(behind[4 + sum(_extension_sizes(subject, behind)) :]):
@@ -185,7 +174,7 @@ def _mend_places(subject: Subject) -> Mend | None:
 
 def _mend_offset(subject: Subject) -> Mend | None:
     """State where the voxels begin, where the size of the file leaves no doubt."""
-    stored = getattr(subject.backend, "stored", None)
+    stored = subject.stored
     if stored is None or stored.source.size != stored.span()[1]:
         return None
     return _mend_places(subject)
@@ -193,7 +182,7 @@ def _mend_offset(subject: Subject) -> Mend | None:
 
 def _pair_magic(subject: Subject) -> Iterator[Found]:
     fields = _file_fields(subject)
-    if fields is not None and fields["magic"].startswith(b"ni") and not is_pair(subject):
+    if fields is not None and fields["magic"].startswith(b"ni") and not subject.is_pair:
         yield Found("the magic says header and voxels are two files, they are one")
 
 

@@ -13,6 +13,7 @@ from medimg_cli.affine import AffineMatrix
 from medimg_cli.checks.header_stated import stated_sizes, unusable
 from medimg_cli.checks.rule import Found, Mend, Rule
 from medimg_cli.checks.subject import Subject
+from medimg_cli.formats.nifti_fields import LAST_FORM_CODE, LONGEST_QUATERNION, SPACE_UNITS
 from medimg_cli.header import Header
 
 __all__ = ["RULES"]
@@ -23,20 +24,11 @@ _ORIENTED = frozenset({"nifti1", "nifti2", "nrrd", "metaimage", "mgh", "mif", "a
 _UNMEASURED = frozenset({"picture", "default", "none", "tiff"})
 #: Formats of microscopes, whose voxels may be as small as they like.
 _MICROSCOPES = frozenset({"zarr", "tiff"})
-#: Largest codes of sform and qform: NIFTI_XFORM_TEMPLATE_OTHER.
-_LAST_CODE = 5
-#: Square of a quaternion's length above which it is more than rounding that is wrong, as the codec reads it.
-_UNIT = 1.001
 
 
 def _is_volume(header: Header) -> bool:
     """Tell whether an image is more than a list of numbers: FreeSurfer stores surfaces as N x 1 x 1 voxels."""
     return sum(size > 1 for size in header.spatial_shape) > 1
-
-
-def is_cifti(header: Header) -> bool:
-    """Tell whether a NIfTI file is CIFTI-2, whose axes are no space (intents 3000 to 3099)."""
-    return header.intent is not None and header.intent.startswith("intent-30") and len(header.intent) == 11
 
 
 # both forms
@@ -105,8 +97,8 @@ def _unusable(subject: Subject) -> Iterator[Found]:
 def _form_code(subject: Subject) -> Iterator[Found]:
     header = subject.header
     for name, code in (("sform", header.sform_code), ("qform", header.qform_code)):
-        if code and not 0 < code <= _LAST_CODE:
-            yield Found(f"{name}_code is {code}, expected 0 to {_LAST_CODE}")
+        if code and not 0 < code <= LAST_FORM_CODE:
+            yield Found(f"{name}_code is {code}, expected 0 to {LAST_FORM_CODE}")
 
 
 # orientation
@@ -114,7 +106,9 @@ def _form_code(subject: Subject) -> Iterator[Found]:
 
 def _unknown(subject: Subject) -> Iterator[Found]:
     header = subject.header
-    if header.orientation_known or header.format not in _ORIENTED or header.ndim < 3 or is_cifti(header):
+    if header.orientation_known or header.format not in _ORIENTED or header.ndim < 3 or subject.is_cifti:
+        return
+    if not _is_volume(header):
         return
     fields = subject.nifti
     if fields is None:
@@ -128,14 +122,14 @@ def _unknown(subject: Subject) -> Iterator[Found]:
 
 def _unheld(subject: Subject) -> Iterator[Found]:
     header = subject.header
-    if not header.orientation_known and not is_cifti(header) and (header.format not in _ORIENTED or header.ndim < 3):
+    if not header.orientation_known and not subject.is_cifti and (header.format not in _ORIENTED or header.ndim < 3):
         kind = "an image" if header.ndim > 2 else f"an image of {header.ndim} axes"
         yield Found(f"{kind} in {header.format} without orientation")
 
 
 def _sheared(subject: Subject) -> Iterator[Found]:
     header = subject.header
-    if header.orientation_known and not is_cifti(header):
+    if header.orientation_known and header.affine_source != "dicom" and not subject.is_cifti:  # D005 speaks of DICOM
         shear = header.affine.shear_deg
         if shear > subject.settings.limit("shear-degrees"):
             yield Found(f"two voxel axes are {shear:.3g} degrees off a right angle")
@@ -148,7 +142,7 @@ def _quaternion(subject: Subject) -> Iterator[Found]:
     fields = subject.nifti
     if fields is not None and fields["qform_code"] > 0:
         square = sum(number * number for number in fields["quatern"])
-        if isfinite(square) and square > _UNIT:
+        if isfinite(square) and square > LONGEST_QUATERNION:
             yield Found(f"the quaternion of the qform has length {sqrt(square):.4g}, expected at most 1")
 
 
@@ -179,7 +173,7 @@ def _mend_qfac(subject: Subject) -> Mend | None:
 def _sizes(subject: Subject) -> Iterator[tuple[int, float]]:
     """Yield the spatial axes of more than one voxel, counted from 1, with their voxel sizes as the file has them."""
     header, fields = subject.header, subject.nifti
-    if is_cifti(header):
+    if subject.is_cifti:
         return
     sizes = stated_sizes(subject) or header.spacing if fields is None else fields["pixdim"][1:4]
     for axis, (size, count) in enumerate(zip(sizes, header.spatial_shape, strict=False), 1):
@@ -191,7 +185,7 @@ def _spacing_impossible(subject: Subject) -> Iterator[Found]:
     for axis, size in _sizes(subject):
         if not size or not isfinite(size):
             if _is_volume(subject.header):
-                yield Found(f"the voxel size along axis {axis} is {size:g}, expected a length above 0")
+                yield Found(f"the voxel size along {'ijk'[axis - 1]} is {size:g}, expected a length above 0")
             return
 
 
@@ -214,7 +208,7 @@ def _spacings_apart(subject: Subject) -> Iterator[Found]:
     header, fields = subject.header, subject.nifti
     if fields is None or header.affine_source != "sform" or _both_forms(header) is not None or fields["qform_code"] > 0:
         return
-    factor = {"m": 1000.0, "um": 0.001}.get(header.space_units or "mm", 1.0)
+    factor, _ = SPACE_UNITS.get(fields["xyzt_units"] & 7, (1.0, None))
     share = subject.settings.limit("spacing-share")
     spacing = header.spacing
     sizes = [(abs(size) * factor, spacing[axis - 1]) for axis, size in _sizes(subject) if isfinite(size) and size]
@@ -230,7 +224,7 @@ def _mm(length: float) -> str:
 
 def _spacing_absurd(subject: Subject) -> Iterator[Found]:
     header, limit = subject.header, subject.settings.limit
-    if header.affine_source in _UNMEASURED or is_cifti(header) or not _is_volume(header):
+    if header.affine_source in _UNMEASURED or subject.is_cifti or not _is_volume(header):
         return
     sizes = [size for size, count in zip(header.spacing, header.spatial_shape, strict=True) if count > 1]
     least, most = min(sizes), max(sizes)
@@ -250,7 +244,7 @@ def _is_microscopic(header: Header) -> bool:
 
 def _extent_absurd(subject: Subject) -> Iterator[Found]:
     header, limit = subject.header, subject.settings.limit
-    if header.affine_source in _UNMEASURED or is_cifti(header) or not _is_volume(header):
+    if header.affine_source in _UNMEASURED or subject.is_cifti or not _is_volume(header):
         return
     extents = [size * count for size, count in zip(header.spacing, header.spatial_shape, strict=True)]
     most = max(extents)
@@ -262,7 +256,7 @@ def _extent_absurd(subject: Subject) -> Iterator[Found]:
 
 def _far(subject: Subject) -> Iterator[Found]:
     header = subject.header
-    if not header.orientation_known or is_cifti(header):
+    if not header.orientation_known or subject.is_cifti:
         return
     i, j, k = header.spatial_shape
     center = header.affine.apply(((i - 1) / 2, (j - 1) / 2, (k - 1) / 2))
@@ -362,7 +356,7 @@ RULES = (
         _sheared,
         "Voxel axes stand at right angles.",
         why="SimpleITK and others refuse a sheared image or straighten it in silence, and a qform cannot hold it.",
-        example="An affine registration with shear in the sform; a CT with a tilted gantry.",
+        example="An affine registration with shear in the sform; a CT with a tilted gantry, converted to NIfTI.",
         remedy="`medimg resample --like` puts it on the straight grid of another image; `medimg convert --untilt` "
         "straightens DICOM of a tilted gantry.",
     ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from medimg_cli.checks.phrases import listed
 from medimg_cli.checks.rule import Found, Rule
 from medimg_cli.checks.subject import Subject
 
@@ -62,7 +63,7 @@ def _not_ascii(subject: Subject) -> Iterator[Found]:
         return
     odd = [name for name, raw in _texts(subject) if not raw.isascii()]
     if odd:
-        yield Found(f"{_listed(odd)} holds characters beyond ASCII")
+        yield Found(f"{listed(odd, 1)} holds characters beyond ASCII")
 
 
 def _control(subject: Subject) -> Iterator[Found]:
@@ -72,12 +73,8 @@ def _control(subject: Subject) -> Iterator[Found]:
         if code is not None:
             odd.append((name, code))
     if odd:
-        names = _listed([name for name, _ in odd])
+        names = listed([name for name, _ in odd], 1)
         yield Found(f"{names} holds control characters, the first is 0x{odd[0][1]:02x}")
-
-
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def _behind_end(subject: Subject) -> Iterator[Found]:
@@ -85,7 +82,7 @@ def _behind_end(subject: Subject) -> Iterator[Found]:
     if fields is not None:
         odd = [name for name in _TEXTS if fields.get(name, b"").partition(b"\0")[2].strip(b"\0")]
         if odd:
-            yield Found(f"{_listed(odd)} holds more text behind the null character that ends it")
+            yield Found(f"{listed(odd, 1)} holds more text behind the null character that ends it")
 
 
 # intent
@@ -94,7 +91,7 @@ def _behind_end(subject: Subject) -> Iterator[Found]:
 def _intent(subject: Subject) -> Mapping[str, Any] | None:
     """Return the raw fields of a NIfTI header with an intent, CIFTI's left out."""
     fields = subject.nifti
-    return fields if fields is not None and fields["intent_code"] and not 3000 <= fields["intent_code"] < 3100 else None
+    return fields if fields is not None and fields["intent_code"] and not subject.is_cifti else None
 
 
 def _intent_unknown(subject: Subject) -> Iterator[Found]:

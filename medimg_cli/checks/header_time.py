@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from math import hypot, isfinite
 from typing import TYPE_CHECKING
 
-from medimg_cli.checks.header_geometry import is_cifti
 from medimg_cli.checks.rule import Found, Rule
 from medimg_cli.checks.subject import Subject
 from medimg_cli.errors import MedImgError
@@ -37,13 +36,13 @@ def _time_steps(header: Header) -> int:
 
 def _space_unit(subject: Subject) -> Iterator[Found]:
     fields = subject.nifti
-    if fields is not None and not fields["xyzt_units"] & 7 and not is_cifti(subject.header):
+    if fields is not None and not fields["xyzt_units"] & 7 and not subject.is_cifti:
         yield Found("the header does not say in which unit voxel sizes are; everybody reads mm")
 
 
 def _unit_unknown(subject: Subject) -> Iterator[Found]:
     fields = subject.nifti
-    if fields is not None and not is_cifti(subject.header):
+    if fields is not None and not subject.is_cifti:
         space, time = fields["xyzt_units"] & 7, fields["xyzt_units"] & 56
         if space > 3:
             yield Found(f"the unit of space is {space}, expected 1 (m), 2 (mm) or 3 (um)")
@@ -72,7 +71,7 @@ def _no_time_step(subject: Subject) -> Iterator[Found]:
 
 def _unnamed_axis(subject: Subject) -> Iterator[Found]:
     header, fields = subject.header, subject.nifti
-    if fields is None or header.gradients is not None or is_cifti(header) or header.intent is not None:
+    if fields is None or header.gradients is not None or subject.is_cifti or header.intent is not None:
         return
     several = len(header.axes) == 1 and header.axes[0][0] == "channel" and header.axes[0][1] > 1
     if several and not fields["xyzt_units"] & 56:
@@ -108,7 +107,8 @@ def _slices(subject: Subject) -> Iterator[Found]:
         yield Found(f"slice_code is {code}, and dim_info does not say along which axis slices lie")
     count = subject.header.spatial_shape[(axis or 3) - 1]
     if start < 0 or end < 0 or start > max(end, count - 1) or end >= count or (end and start > end):
-        yield Found(f"slices run from {start} to {end}, the image has {count} along axis {axis or 3}, counted from 0")
+        letter = "ijk"[(axis or 3) - 1]
+        yield Found(f"slices run from {start} to {end}, counted from 0, the image has {count} along {letter}")
 
 
 def _slice_duration(subject: Subject) -> Iterator[Found]:

@@ -72,51 +72,10 @@ _NOBODY = frozenset(
     ("anon", "unknown", "none", "null", "nil", "na", "no", "not", "noname", "removed", "redacted", "deleted", "blank")
     + ("empty", "hidden", "xx", "xxx", "xxxx", "de", "identified", "deidentified", "deident", "pseudonym", "masked")
     + ("provided", "applicable", "unspecified", "unassigned", "default", "test", "tests", "testing", "phantom")
-    + (
-        "fantom",
-        "qa",
-        "qc",
-        "acr",
-        "dummy",
-        "demo",
-        "example",
-        "sample",
-        "template",
-        "atlas",
-        "mni",
-        "patient",
-        "patients",
-    )
-    + (
-        "pat",
-        "name",
-        "names",
-        "subject",
-        "subj",
-        "sub",
-        "sbj",
-        "volunteer",
-        "proband",
-        "control",
-        "case",
-        "participant",
-        "id",
-    )
-    + (
-        "first",
-        "last",
-        "firstname",
-        "lastname",
-        "given",
-        "family",
-        "doctor",
-        "dr",
-        "person",
-        "mr",
-        "ct",
-        "mri",
-        "pseudo",
-    )
+    + ("fantom", "qa", "qc", "acr", "dummy", "demo", "example", "sample", "template", "atlas", "mni")
+    + ("patient", "patients", "pat", "name", "names", "subject", "subj", "sub", "sbj", "volunteer", "proband")
+    + ("control", "case", "participant", "id", "first", "last", "firstname", "lastname", "given", "family")
+    + ("doctor", "dr", "person", "mr", "ct", "mri", "pseudo")
 )
 """Words that stand where a name was, or never was."""
 _DIGEST = re.compile(r"(?=.*[a-f])[0-9a-f]{8,64}", re.IGNORECASE)

@@ -29,6 +29,7 @@ from medimg_cli.errors import (
     UnsupportedError,
 )
 from medimg_cli.storage.encoded import EncodedSource
+from medimg_cli.text import counted
 
 __all__ = ["RULES", "code_of"]
 
@@ -73,21 +74,23 @@ def _told(problem: MedImgError, path: str) -> str:
 
 
 def _trailing(subject: Subject) -> Iterator[Found]:
-    stored = getattr(subject.backend, "stored", None)
+    stored = subject.stored
     if stored is None or subject.header.format not in _VOXELS_LAST:
         return
     source = stored.source
-    end = source.end if isinstance(source, EncodedSource) else None
-    if isinstance(source, EncodedSource) and (end is None or source.codec == "bits"):
+    encoded = source if isinstance(source, EncodedSource) else None
+    end = None if encoded is None else encoded.end
+    if encoded is not None and (end is None or encoded.codec == "bits"):
         return  # nobody has read it, or its last byte is filled up
     if subject.failure is not None or (source.path != subject.path and stored.offset):
         return  # one of several images in a file of numbers
     needed = subject.backend.ends_at or stored.span()[1]  # type: ignore[union-attr]
     size = source.size if end is None else end.decoded
     if size is not None and size > needed:
-        yield Found(f"{size - needed} bytes follow the {needed} bytes that the header asks for")
-    if end is not None and end.ignored and source.length is None:
-        yield Found(f"{end.ignored} bytes that nobody decodes follow the compressed data")
+        follow = "follows" if size - needed == 1 else "follow"
+        yield Found(f"{counted(size - needed, 'byte')} {follow} the {needed:,} bytes that the header asks for")
+    if encoded is not None and encoded.ignored:
+        yield Found(f"{encoded.ignored} bytes that nobody decodes follow the compressed data")
 
 
 # -- text -----------------------------------------------------------------------------------------------------------
@@ -190,8 +193,10 @@ RULES = (
         "not-an-image",
         "The content of a file is an image.",
         why="The name promises an image, the bytes are something else. Programs that go by the name read noise.",
-        example="A web page about an expired link, saved as `scan.nii.gz`; an image that was compressed twice.",
-        remedy="Look at it with `head -c 200`, then fetch the right one. `medimg formats` lists what is read.",
+        example="A web page about an expired link, saved as `scan.nii.gz`; a pointer of Git LFS; an image that was "
+        "compressed twice.",
+        remedy="Look at it with `head -c 200`, then fetch the right one; `git lfs pull` does so for a pointer of Git "
+        "LFS. `medimg formats` lists what is read.",
     ),
     _failure(
         "F006",
@@ -205,7 +210,7 @@ RULES = (
     _failure(
         "F007",
         "contradictory-header",
-        "A header makes an image.",
+        "A header describes one image, without contradiction.",
         why="Sizes, types, offsets or fields contradict each other or the standard, so that no two readers agree what "
         "the voxels are.",
         example="A NIfTI header with dim[0] = 0 or datatype 999; a NRRD of dimension 3 with four sizes.",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import Any
 
 from medimg_cli.checks.islands import IslandFacts, Islands
-from medimg_cli.checks.numbers import NumberFacts, Numbers
-from medimg_cli.checks.phrases import among, counted, number, place, placed
+from medimg_cli.checks.numbers import MOST_LABELS, NumberFacts, Numbers
+from medimg_cli.checks.phrases import among, listed, number, place, placed
 from medimg_cli.checks.rule import Found, Rule
 from medimg_cli.checks.subject import Subject
+from medimg_cli.text import counted
 
 __all__ = ["RULES"]
 
@@ -43,9 +43,7 @@ def _where(subject: Subject, value: Any) -> tuple[int, ...] | None:
 
 def _some(values: Iterable[Any]) -> str:
     """Return numbers in words, the first few of them."""
-    values = list(values)
-    shown = ", ".join(number(value) for value in islice(values, _SOME))
-    return shown + (f" and {len(values) - _SOME:,} more" if len(values) > _SOME else "")
+    return listed([number(value) for value in values], _SOME)
 
 
 def _about(subject: Subject, verb: str, text: str, values: Iterable[int]) -> Iterator[Found]:
@@ -72,8 +70,8 @@ def _not_whole(subject: Subject) -> Iterator[Found]:
     if facts.whole or not facts.finite:
         return
     if facts.distinct is None:
-        low, high = number(facts.low), number(facts.high)
-        yield Found(f"a label map holds more than 65,536 different numbers, from {low} to {high}, that are not whole")
+        many = f"more than {MOST_LABELS:,} different numbers, from {number(facts.low)} to {number(facts.high)}"
+        yield Found(f"a label map holds {many}, that are not whole")
         return
     odd = {value: count for value, count in facts.distinct.items() if not isinstance(value, int)}
     where = next((found for found in (_where(subject, value) for value in odd) if found), None)
@@ -107,7 +105,7 @@ def _only_background(subject: Subject) -> Iterator[Found]:
 
 def _scaled(subject: Subject) -> Iterator[Found]:
     header = subject.header
-    if header.scaled and subject.is_labels:
+    if header.scaled and subject.is_labels and header.intent != "label":  # of these H056 speaks
         slope, inter = number(float(header.slope or 0)), number(float(header.inter or 0))
         yield Found(f"a label map is stored with slope {slope} and intercept {inter}: some readers leave them out")
 
@@ -119,7 +117,7 @@ def _too_many(subject: Subject) -> Iterator[Found]:
     most = subject.settings.limit("labels-most")
     found = facts.levels if facts.distinct is None else len(facts.distinct)
     if found is None or found > most:
-        count = "more than 65,536" if found is None else f"{found:,}"
+        count = f"more than {MOST_LABELS:,}" if found is None else f"{found:,}"
         yield Found(f"a label map holds {count} different values: they look like measurements")
 
 
@@ -137,7 +135,7 @@ def _islands(subject: Subject) -> Iterator[Found]:
         where = f"in {len(odd):,} labels, one of them {where}"
     least = number(subject.settings.limit("island-voxels"))
     yield Found(
-        f"{counted(islands, 'island')} of fewer than {least} voxels, {counted(voxels, 'voxel')} together, {where}"
+        f"{counted(islands, 'island')} of fewer than {least} voxels ({counted(voxels, 'voxel')} in all) {where}"
         + placed(subject, first.island),
         **place(subject, first.island),
     )
@@ -201,7 +199,7 @@ RULES: tuple[Rule, ...] = (
         why="Labels are numbers of rows in tables and of classes, from 0. Programs that store them unsigned make 255 "
         "or 65535 of -1, others stop.",
         example="-1 for voxels that nobody has looked at.",
-        remedy="`medimg labels --remap` puts another value in its place.",
+        remedy="`medimg labels --remap -1=0` puts another value in its place.",
         gathers=(Numbers, Islands),
     ),
     Rule(
@@ -234,7 +232,7 @@ RULES: tuple[Rule, ...] = (
         "too-many-labels",
         "warning",
         _too_many,
-        "A label map holds no more different values than labels have.",
+        "A label map holds no more different values than the largest parcellations.",
         why="The largest parcellations in use have some thousand labels. More are measurements in a file that is "
         "called, or declared, a label map; programs will interpolate, count and colour them as labels.",
         example="A T1 image that was saved as `case_001.nii.gz` below `labelsTr`.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from medimg_cli.checks.phrases import number
 from medimg_cli.facts import image_facts
 
 if TYPE_CHECKING:
@@ -98,16 +99,10 @@ class Measure(NamedTuple):
         if isinstance(found, str):
             return found
         if not isinstance(found, tuple):
-            text = _number(found)
-        elif self.kind == "axes":
-            text = " x ".join(map(_number, found))
+            text = number(found)
         else:
-            text = ", ".join(map(_number, found))
+            text = (" x " if self.kind == "axes" else ", ").join(map(number, found))
         return f"{text} {self.unit}" if self.unit else text
-
-
-def _number(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.6g}"
 
 
 _ROWS = (

@@ -11,14 +11,13 @@ the images is suspected.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medimg_cli.affine import AffineMatrix
-from medimg_cli.checks.outliers import MODALITIES
+from medimg_cli.checks.file_names import subject_of
 from medimg_cli.checks.rule import Found
 from medimg_cli.dtypes import is_complex
 from medimg_cli.grid import Grid
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from medimg_cli.checks.subject import Profile, Subject
     from medimg_cli.storage.stored import Region
 
-__all__ = ["Thumbnail", "Thumbnails", "mirrored", "subject_of"]
+__all__ = ["Thumbnail", "Thumbnails", "mirrored"]
 
 #: Voxels of a thumbnail are no closer than this (mm), and there are at most so many.
 _STEP, _MOST = 4.0, 40_000
@@ -144,7 +143,7 @@ def mirrored(data: DataSet) -> Iterator[Found]:
             other = group[told[0]] if n == reference else group[reference]
             message = (
                 f"left and right seem flipped in it or in {escape(os.path.basename(other.path))} of the same subject: "
-                f"mirrored, they fit {fits[n]:.0%} better"
+                f"mirrored, they fit {100 * (fits[n] or 0):.0f} % better"
             )
             yield Found(message, path=group[n].path, series=group[n].series)
 
@@ -158,30 +157,6 @@ def _subjects(data: DataSet) -> Iterator[tuple[list[Profile], bool]]:
     for (_, sure), group in groups.items():
         if len(group) > 1 and (sure or len(group) <= _ONE_SUBJECT):
             yield group, sure
-
-
-def subject_of(path: str) -> tuple[str, bool]:
-    """Return what images of one subject, and of one session, have in common, and whether that is sure.
-
-    >>> subject_of("ds/sub-01/ses-2/anat/sub-01_ses-2_T1w.nii.gz"), subject_of("imagesTr/case_7_0001.nii.gz")
-    (('sub-01 ses-2', True), ('imagesTr/case_7', True))
-    >>> subject_of("ixi/IXI012-T1.nii.gz") == subject_of("ixi/IXI012-T2.nii.gz"), subject_of("brain/a.nii")
-    (True, ('brain', False))
-    """
-    from medimg_cli.formats import split_suffix
-
-    labels = [re.findall(rf"(?:^|[/_])({entity}-[A-Za-z0-9]+)(?=[_/.]|$)", path) for entity in ("sub", "ses")]
-    if labels[0]:
-        return " ".join(each[-1] for each in labels if each), True
-    folder, name = os.path.split(split_suffix(path)[0])
-    channel = re.fullmatch(r"(.+)_\d{4}", name)
-    if channel is not None:
-        return f"{folder}/{channel[1]}", True
-    words = re.split(r"([^A-Za-z0-9]+)", name)
-    rest = [word for word in words if word.lower() not in MODALITIES]
-    if len(rest) < len(words) and any(any(c.isalnum() for c in word) for word in rest):
-        return f"{folder}/{''.join(rest)}", True
-    return folder, False
 
 
 # -- how well two images fit ----------------------------------------------------------------------------------------

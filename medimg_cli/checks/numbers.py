@@ -16,14 +16,18 @@ if TYPE_CHECKING:
     from medimg_cli.header import Header
     from medimg_cli.storage.stored import Region
 
-__all__ = ["NumberFacts", "Numbers", "plain"]
+__all__ = ["MOST_LABELS", "NEAR", "NumberFacts", "Numbers", "plain"]
 
-#: Different values that are kept with their counts: of label maps, and of all else.
-_MOST_LABELS, _MOST_VALUES = 1 << 16, 256
+MOST_LABELS = 1 << 16
+"""Different values of a label map that are kept with their counts."""
+
+NEAR = 16
+"""What part of the range of a type lies next to one of its limits: one of so many."""
+
+#: Different values of all other images that are kept with their counts.
+_MOST_VALUES = 256
 #: Whole numbers that lie no further apart are counted in a table.
 _TABLE = 1 << 16
-#: What part of the range of a type lies next to one of its limits.
-_NEAR = 16
 #: Values that are looked at before all of a box are.
 _SAMPLE = 1 << 12
 
@@ -54,6 +58,9 @@ class NumberFacts:
         How many different finite stored numbers there are; None where that is not known.
     stored : (low, high) or None
         Smallest and largest finite stored number; None where none is finite, and of complex numbers.
+    census : int or None
+        CRC-32 of how often each finite value occurs, in the order of the values: the same for all images of the same
+        values, whatever their type and order. None where values are not counted.
     single : bool
         Whether all finite stored numbers are exact in 32 bits; only of float64.
     bottom, top : (int, int)
@@ -73,6 +80,7 @@ class NumberFacts:
     distinct: Mapping[Any, int] | None = None
     levels: int | None = None
     stored: tuple[Any, Any] | None = None
+    census: int | None = None
     single: bool = False
     bottom: tuple[int, int] = (0, 0)
     top: tuple[int, int] = (0, 0)
@@ -92,7 +100,7 @@ class Numbers:
         header = subject.header
         about_labels = subject.is_labels or subject.settings.known is not None
         about_labels = about_labels or any("label" in each for each in subject.settings.expect)
-        most = _MOST_LABELS if about_labels else _MOST_VALUES
+        most = MOST_LABELS if about_labels else _MOST_VALUES
         few = ITEMSIZE[header.dtype] <= 2 and not is_float(header.dtype)
         self._kept: _Counted | _Measured = _Counted(header, most) if few else _Measured(header, most)
 
@@ -142,6 +150,7 @@ class _Counted:
             **_variety_of(values, counts, self._most),
             levels=len(stored),
             stored=(stored[0].item(), stored[-1].item()),
+            census=_census(values, counts),
             bottom=(edges.bottom[0], edges.bottom[1]),
             top=(edges.top[0], edges.top[1]),
         )
@@ -160,6 +169,16 @@ def _range_of(values: Array, counts: Array) -> dict[str, Any]:
         "infinities": int(counts[np.isinf(values)].sum()),
         "nonzero": int(counts[(values != 0) & (values == values)].sum()),
     }
+
+
+def _census(values: Array, counts: Array) -> int:
+    import zlib
+
+    import numpy as np
+
+    good = np.isfinite(values)
+    _, places = np.unique(values[good], return_inverse=True)
+    return zlib.crc32(np.bincount(places, counts[good]).astype("<i8").tobytes())
 
 
 def _variety_of(values: Array, counts: Array, most: int) -> dict[str, Any]:
@@ -308,7 +327,7 @@ class _Edges:
         if self._limits is None:
             return
         low, high = self._limits
-        near = (high - low + 1) // _NEAR
+        near = (high - low + 1) // NEAR
         kind = numbers.dtype.type
         if int(numbers.min()) < low + near:
             self._note(self.bottom, numbers == kind(low), numbers < kind(low + near), counts)

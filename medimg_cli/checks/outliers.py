@@ -3,56 +3,26 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from math import exp, log
 from statistics import median
 from typing import TYPE_CHECKING
 
+from medimg_cli.checks.file_names import kind_of
 from medimg_cli.checks.rule import Found
+from medimg_cli.orientation import transform_between
+from medimg_cli.storage.urls import is_local
 
 if TYPE_CHECKING:
     from medimg_cli.checks.dataset import DataSet
     from medimg_cli.checks.subject import Profile
     from medimg_cli.header import Header
 
-__all__ = ["kind_of", "kinds", "names_alike", "odd_dtypes", "odd_orientations", "odd_sizes", "odd_spacings"]
+__all__ = ["kinds", "names_alike", "odd_dtypes", "odd_orientations", "odd_sizes", "odd_spacings"]
 
-#: Names of modalities, as parts of file names.
-MODALITIES = frozenset(
-    ("t1", "t1w", "t1c", "t1ce", "t1gd", "t1n", "t1map", "mprage", "t2", "t2w", "t2f", "t2map", "t2star", "t2starw")
-    + ("flair", "pd", "pdw", "dwi", "adc", "dti", "fa", "bold", "epi", "asl", "swi", "mra", "tof", "ct", "cta", "cbct")
-    + ("pet", "suv", "spect", "us", "mr", "mri", "b0", "b1000", "cbf", "magnitude", "phase", "inv1", "inv2", "uni")
-)
-_NNUNET = re.compile(r".*_(\d{4})$")
-#: Entities of BIDS that tell images of one kind apart.
-_WHICH = ("sub-", "ses-", "run-")
 #: Relative differences that are none: of voxel sizes, and of numbers of voxels.
 _FLOOR_SPACING, _FLOOR_SIZE = 0.02, 0.05
-
-
-def kind_of(path: str) -> str:
-    """Return what tells the kind of image from others of a data set.
-
-    Of a name of BIDS all but subject, session and run; else the channel of nnU-Net with the folder, or a modality in
-    the name; else the folder.
-
-    >>> kind_of("ds/sub-01/anat/sub-01_run-1_T1w.nii.gz"), kind_of("train/imagesTr/case_7_0001.nii.gz")
-    ('T1w', 'train/imagesTr 0001')
-    >>> kind_of("brats/case_1/case_1_flair.nii.gz"), kind_of("set/images/7.nii")
-    ('flair', 'set/images')
-    """
-    from medimg_cli.formats import split_suffix
-
-    folder, name = os.path.split(split_suffix(path)[0])
-    if name.startswith("sub-"):
-        return "_".join(part for part in name.split("_") if not part.startswith(_WHICH))
-    channel = _NNUNET.match(name)
-    if channel is not None:
-        return f"{folder} {channel[1]}"
-    words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word in MODALITIES]
-    return words[-1] if words else folder
 
 
 def kinds(profiles: Sequence[Profile]) -> tuple[tuple[Profile, ...], ...]:
@@ -69,8 +39,7 @@ def _axes(header: Header) -> Sequence[int]:
     """Return voxel axes in the order of x, y and z of the world, so that order of storage does not matter."""
     if not header.orientation_known:
         return 0, 1, 2
-    letters = [next(n for n, pair in enumerate(("RL", "AP", "SI")) if code in pair) for code in header.orientation]
-    return sorted(range(3), key=letters.__getitem__)
+    return [axis for axis, _ in transform_between(header.orientation, "RAS")]
 
 
 def odd_spacings(data: DataSet) -> Iterator[Found]:
@@ -167,7 +136,7 @@ def names_alike(data: DataSet) -> Iterator[Found]:
 
     groups: dict[tuple[str, str], list[str]] = {}
     for path in {os.path.normpath(path): path for path in data.paths}.values():
-        if path not in ("", "-") and "://" not in path:
+        if is_local(path):
             stem, suffix, _ = split_suffix(path)
             folder, name = os.path.split(stem)
             groups.setdefault((folder, (name + suffix).lower()), []).append(path)

@@ -23,13 +23,14 @@ from glob import escape, iglob
 from typing import TYPE_CHECKING, NamedTuple
 
 from medimg_cli.errors import MedImgError, UsageError
+from medimg_cli.storage.urls import is_local
 
 if TYPE_CHECKING:
     from medimg_cli.checks.dataset import DataSet
     from medimg_cli.checks.subject import Profile
     from medimg_cli.header import Header
 
-__all__ = ["Pair", "Paired", "Side", "paired", "parse_pair"]
+__all__ = ["PairPattern", "Paired", "Side", "paired", "parse_pair", "unmatched"]
 
 _FIELD = re.compile(r"\{([^{}]*)\}")
 
@@ -61,7 +62,7 @@ class Paired(NamedTuple):
     label: Side
 
 
-class Pair(NamedTuple):
+class PairPattern(NamedTuple):
     """A pattern of images, and where the label map of each is.
 
     Parameters
@@ -113,7 +114,7 @@ class Pair(NamedTuple):
 
 
 @cache
-def parse_pair(images: str, labels: str) -> Pair:
+def parse_pair(images: str, labels: str) -> PairPattern:
     """Read the two patterns of a pair.
 
     Parameters
@@ -139,7 +140,7 @@ def parse_pair(images: str, labels: str) -> Pair:
     base = "" if labels.startswith(("/", "{dir}")) else "(?:.*/)?"
     pieces = _FIELD.split(labels.removeprefix("./"))
     parts = [re.escape(piece) if n % 2 == 0 else _any_of(piece) for n, piece in enumerate(pieces)]
-    return Pair(images, labels, image, re.compile(f"(?P<base>{base}){''.join(parts)}", re.DOTALL))
+    return PairPattern(images, labels, image, re.compile(f"(?P<base>{base}){''.join(parts)}", re.DOTALL))
 
 
 def _translated(pattern: str) -> Iterator[str]:
@@ -183,7 +184,7 @@ def paired(data: DataSet) -> tuple[Paired, ...]:
     profiles: dict[str, list[Profile]] = {}
     for profile in data.profiles:
         profiles.setdefault(_plain(profile.path), []).append(profile)
-    given = {_plain(path): path for path in data.paths if "://" not in path and path not in ("", "-")}
+    given = {_plain(path): path for path in data.paths if is_local(path)}
     found: list[Paired] = []
     for images, labels in data.config.pairs:
         found += _pairs_of(parse_pair(images, labels), given, profiles)
@@ -191,7 +192,17 @@ def paired(data: DataSet) -> tuple[Paired, ...]:
     return tuple(reversed(by_paths.values()))
 
 
-def _pairs_of(pair: Pair, given: dict[str, str], profiles: dict[str, list[Profile]]) -> Iterator[Paired]:
+def unmatched(pairs: Iterable[tuple[str, str]], paths: Iterable[str]) -> tuple[str, ...]:
+    """Return the patterns of images that no path matches.
+
+    >>> unmatched([("images/*.nii", "labels/{name}"), ("image/*.nii", "labels/{name}")], ["train/images/a.nii"])
+    ('image/*.nii',)
+    """
+    paths = list(paths)
+    return tuple(one for one, two in pairs if all(parse_pair(one, two).label_of(path) is None for path in paths))
+
+
+def _pairs_of(pair: PairPattern, given: dict[str, str], profiles: dict[str, list[Profile]]) -> Iterator[Paired]:
     label_of = _labels_by_image(pair, given)
     for image, label in label_of.items():
         yield Paired(_side(image, given, profiles), _side(label, given, profiles))
@@ -208,7 +219,7 @@ def _pairs_of(pair: Pair, given: dict[str, str], profiles: dict[str, list[Profil
         yield Paired(None if of is None else _side(of, given, profiles), _side(path, given, profiles))
 
 
-def _labels_by_image(pair: Pair, paths: Iterable[str]) -> dict[str, str]:
+def _labels_by_image(pair: PairPattern, paths: Iterable[str]) -> dict[str, str]:
     """Return image -> label map of all paths that are images: what is the label map of another path is none."""
     label_of = {path: label for path in paths if (label := pair.label_of(path)) is not None and label != path}
     labels = {label for path, label in label_of.items() if label in label_of}

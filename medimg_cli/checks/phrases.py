@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medimg_cli.checks.subject import Subject
 
-__all__ = ["among", "counted", "number", "place", "placed"]
+__all__ = ["among", "listed", "number", "place", "placed"]
 
 
 def number(value: Any) -> str:
@@ -19,13 +20,13 @@ def number(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def counted(count: int, word: str) -> str:
-    """Return a count and what is counted.
+def listed(words: Sequence[str], most: int) -> str:
+    """Return some words, the first of them where there are many.
 
-    >>> counted(1, "value"), counted(12000, "voxel")
-    ('1 value', '12,000 voxels')
+    >>> listed(["a", "b"], 2), listed(["a", "b", "c", "d"], 2)
+    ('a, b', 'a, b and 2 more')
     """
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+    return ", ".join(words[:most]) + (f" and {len(words) - most:,} more" if len(words) > most else "")
 
 
 def among(count: int, total: int) -> str:

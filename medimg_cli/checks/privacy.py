@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from medimg_cli.checks.clues import Clue
 from medimg_cli.checks.identity_words import CONTACT, DATE, FIELD, IDENTIFIER, NUMBER, PERSON, PLACE, USER
+from medimg_cli.checks.phrases import listed
 from medimg_cli.checks.rule import Found, Rule
 from medimg_cli.checks.subject import Subject
 
@@ -39,8 +40,7 @@ def _holds(kind: str, one: str, several: str) -> Callable[[Subject], Iterator[Fo
                 by_file.setdefault(clue.path, []).append(clue)
         for path, clues in by_file.items():
             places = list(dict.fromkeys(_said(clue) for clue in clues))
-            shown = ", ".join(places[:_MOST]) + (f" and {len(places) - _MOST} more" if len(places) > _MOST else "")
-            yield Found(f"{shown} {one if len(places) == 1 else several}", path=path)
+            yield Found(f"{listed(places, _MOST)} {one if len(places) == 1 else several}", path=path)
 
     return check
 
@@ -51,7 +51,7 @@ def _said(clue: Clue) -> str:
 
 _REMEDY = (
     "`medimg edit` replaces text of a header and key-values: `--description`, `--set`, `--unset`; anonymise files of "
-    "DICOM before they are converted, with a tool made for that."
+    "DICOM before they are converted, with a tool made for that. `nifti_tool -rm_ext ALL` drops extensions of NIfTI."
 )
 
 RULES: tuple[Rule, ...] = (
@@ -60,7 +60,7 @@ RULES: tuple[Rule, ...] = (
         "identity-field",
         "warning",
         _holds(FIELD, "is set: it says who the patient is", "are set: they say who the patient is"),
-        "No field that says who the patient is, is set.",
+        "Fields that say who the patient is are empty.",
         why="Name, number, birth date and address of a patient stand in fields made for them. They go wherever the "
         "file goes. Empty fields, codes like sub-01 and words like anonymous are left alone.",
         example="A DICOM series with PatientName and PatientBirthDate; a key PatientID in the JSON file of an image.",

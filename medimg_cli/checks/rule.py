@@ -11,11 +11,14 @@ if TYPE_CHECKING:
     from medimg_cli.checks.subject import Subject
     from medimg_cli.storage.stored import Region
 
-__all__ = ["SEVERITIES", "Finding", "Found", "Gatherer", "Mend", "Rule", "Severity", "counts"]
+__all__ = ["SCHEMA", "SEVERITIES", "Finding", "Found", "Gatherer", "Mend", "Rule", "Severity", "fails"]
 
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 """From the worst down."""
+
+SCHEMA = "medimg.check/1"
+"""What a record of a finding says that it is."""
 
 
 class Found(NamedTuple):
@@ -94,7 +97,7 @@ class Rule(NamedTuple):
         "error": the data are wrong, or nobody can tell; "warning": somebody will read them wrong, or lose something;
         "info": worth knowing.
     check : callable
-        Takes a `Subject` and yields `Found`; of a rule over a set, takes `sets.DataSet`.
+        Takes a `Subject` and yields `Found`; of a rule over a set, a `DataSet`.
     says : str
         What holds where the rule is kept, one sentence.
     why, example, remedy : str
@@ -112,8 +115,8 @@ class Rule(NamedTuple):
     on : bool
         Whether the rule holds where nobody selects rules.
     needs : str
-        Property of `Settings` without which the rule has nothing to say, and is left out: "known", "of_values"; "" of
-        most.
+        Property of `Settings` without which the rule has nothing to say, and is left out: "of_header" or "of_values";
+        "" of most.
     mend : callable, optional
         Takes a `Subject` that breaks the rule, and returns a `Mend`; None where this very file cannot be mended safely.
         See `fixing`.
@@ -128,12 +131,12 @@ class Rule(NamedTuple):
     example: str = ""
     remedy: str = ""
     voxels: bool = False
-    gathers: tuple[type, ...] = ()
+    gathers: tuple[type[Gatherer], ...] = ()
     over: Literal["image", "set"] = "image"
     deeper: bool = False
     unread: bool = False
     on: bool = True
-    needs: str = ""
+    needs: Literal["", "of_header", "of_values"] = ""
     mend: Callable[[Subject], Mend | None] | None = None
 
     @property
@@ -184,7 +187,7 @@ class Finding(NamedTuple):
     def facts(self) -> Mapping[str, Any]:
         """Return the record of the finding."""
         return {
-            "schema": "medimg.check/1",
+            "schema": SCHEMA,
             "path": self.path,
             "series": self.series,
             "code": self.code,
@@ -198,6 +201,6 @@ class Finding(NamedTuple):
         }
 
 
-def counts(finding: Finding, error_on: Severity) -> bool:
+def fails(finding: Finding, error_on: Severity) -> bool:
     """Tell whether a finding makes the exit code 1: it is as bad as ``error_on`` or worse, and not mended."""
     return not finding.fixed and SEVERITIES.index(finding.severity) <= SEVERITIES.index(error_on)

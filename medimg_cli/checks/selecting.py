@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from medimg_cli.checks.rules import RULES
 from medimg_cli.errors import UsageError
+from medimg_cli.text import did_you_mean
 
 __all__ = ["meant", "meant_by_all"]
 
@@ -62,8 +63,5 @@ def meant_by_all(words: Iterable[str]) -> dict[str, int]:
 
 
 def _hint(word: str) -> str:
-    from difflib import get_close_matches
-
-    spelled = {name.lower(): name for code, rule in RULES.items() for name in (code, rule.name)}
-    near = get_close_matches(word.lower(), spelled, 1)
-    return f"did you mean {spelled[near[0]]}?" if near else "see: medimg check --explain all"
+    names = (name for code, rule in RULES.items() for name in (code, rule.name))
+    return did_you_mean(word, names, "see: medimg check --explain all")

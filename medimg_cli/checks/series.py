@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
+from medimg_cli.checks.phrases import listed
 from medimg_cli.checks.rule import Found, Rule
 from medimg_cli.checks.subject import Subject
 from medimg_cli.errors import (
@@ -89,7 +90,13 @@ def _tilted(subject: Subject) -> Iterator[Found]:
         return
     angle = subject.header.affine.shear_deg
     if angle > subject.settings.limit("tilt-degrees"):
-        yield Found(f"the gantry is tilted by {angle:.3g} degrees: slices are shifted against each other")
+        yield Found(f"slices are shifted against each other, as with a gantry tilted by {angle:.3g} degrees")
+
+
+def _incomplete(subject: Subject) -> Iterator[Found]:
+    """Pass on what the reader says of NumberOfSlices and NumberOfTemporalPositions: `formats.dicom.placing`."""
+    if subject.entry.series is not None:
+        yield from (Found(sentence) for sentence in subject.header.warnings if sentence.startswith("NumberOf"))
 
 
 # -- what a folder holds --------------------------------------------------------------------------------------------
@@ -110,7 +117,7 @@ def _unreadable_files(subject: Subject) -> Iterator[Found]:
     for name, error in found.broken if found is not None else ():
         alike.setdefault(error.message, []).append(_inside(name, subject.path))
     for message, names in alike.items():
-        yield _of_path(subject, f"{_listed(names)} cannot be read: {message}")
+        yield _of_path(subject, f"{listed(names, _NAMED)} cannot be read: {message}")
 
 
 def _inside(name: str, path: str) -> str:
@@ -121,7 +128,7 @@ def _inside(name: str, path: str) -> str:
 def _missing_files(subject: Subject) -> Iterator[Found]:
     found = _scan(subject)
     if found is not None and found.missing:
-        names = _listed([os.path.basename(name) for name in found.missing])
+        names = listed([os.path.basename(name) for name in found.missing], _NAMED)
         count = len(found.missing)
         said = f"{count} files that the DICOMDIR names are" if count > 1 else "1 file that the DICOMDIR names is"
         yield _of_path(subject, f"{said} not there: {names}")
@@ -153,7 +160,7 @@ def _mixed(subject: Subject) -> Iterator[Found]:
         held.setdefault(os.path.dirname(file.source.name), Counter())[name] += 1
     for folder, series in held.items():
         if len(series) > 1:
-            counts = _listed([f"{count} of series {number or 0:g}" for (_, number), count in series.items()])
+            counts = listed([f"{count} of series {number or 0:g}" for (_, number), count in series.items()], _NAMED)
             where = "the folder" if len(held) == 1 else os.path.relpath(folder, subject.path)
             yield _of_path(subject, f"{where} holds files of {len(series)} series: {counts}")
 
@@ -162,11 +169,6 @@ def _split(subject: Subject) -> Iterator[Found]:
     series = subject.entry.series
     if series is not None and series.label and series.stack is not None:
         yield Found(f"its series makes several images, this is '{series.label}'")
-
-
-def _listed(names: list[str]) -> str:
-    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + rest
 
 
 RULES: tuple[Rule, ...] = (
@@ -257,7 +259,7 @@ RULES: tuple[Rule, ...] = (
         "warning",
         _missing_files,
         "All files that a DICOMDIR names are there.",
-        why="The medium was copied in part, and whole series may lack.",
+        why="The medium was copied in part, and whole series may be missing.",
         example="A CD of which one folder could not be read.",
         remedy="Copy the medium again; `medimg dicom` lists the series that are there.",
         unread=True,
@@ -296,5 +298,15 @@ RULES: tuple[Rule, ...] = (
         example="A gradient echo field map: two echoes in one series.",
         remedy="`medimg dicom` shows what tells them apart.",
         on=False,
+    ),
+    Rule(
+        "D012",
+        "incomplete-series",
+        "warning",
+        _incomplete,
+        "A series has as many slices and time steps as it says.",
+        why="Slices that are missing at an end leave no gap: the image is regular, and part of the body is not on it.",
+        example="A PET whose NumberOfSlices is 109, and a folder with 80 of them.",
+        remedy="Fetch the series again from where it came.",
     ),
 )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from medimg_cli.grid import Grid
     from medimg_cli.header import Header
 
-__all__ = ["RULES", "DataSet"]
+__all__ = ["RULES"]
 
 
 # -- pairs ----------------------------------------------------------------------------------------------------------
@@ -42,7 +42,7 @@ def _grids_apart(data: DataSet) -> Iterator[Found]:
             sizes = f"{_sizes(label)} voxels, its image {_sizes(image)}"
             yield Found(f"the label map has {sizes}", path=path)
         elif _placed(image, label):
-            mm, voxels = _shift(one, two)
+            mm, voxels = one.mm_shift(two), one.voxel_shift(two)
             if voxels > data.config.settings_for(path).limit("pair-voxels"):
                 where = f"{mm:.3g} mm ({voxels:.3g} voxels) apart in the worst corner"
                 yield Found(f"the grids of label map and image are {where}", path=path)
@@ -52,7 +52,7 @@ def _grids_nearly_apart(data: DataSet) -> Iterator[Found]:
     for path, image, label in _headers(data):
         one, two = _alike(image, label)
         if one.shape == two.shape and _placed(image, label):
-            mm, voxels = _shift(one, two)
+            mm, voxels = one.mm_shift(two), one.voxel_shift(two)
             settings = data.config.settings_for(path)
             if mm > settings.limit("grid-mm") and voxels <= settings.limit("pair-voxels"):
                 where = f"{mm:.3g} mm ({voxels:.2g} voxels) apart in the worst corner"
@@ -65,7 +65,7 @@ def _order_differs(data: DataSet) -> Iterator[Found]:
         stored = "".join(image.orientation), "".join(label.orientation)
         if two == label.grid or not _placed(image, label) or one.shape != two.shape:
             continue
-        if _shift(one, two)[1] <= data.config.settings_for(path).limit("pair-voxels"):
+        if one.voxel_shift(two) <= data.config.settings_for(path).limit("pair-voxels"):
             message = (
                 f"the label map has the same places in another order: it is stored {stored[1]}, its image {stored[0]}"
             )
@@ -84,16 +84,6 @@ def _alike(image: Header, label: Header) -> tuple[Grid, Grid]:
 def _placed(image: Header, label: Header) -> bool:
     """Tell whether both say where their voxels lie."""
     return image.orientation_known and label.orientation_known
-
-
-def _shift(one: Grid, two: Grid) -> tuple[float, float]:
-    """Return how far the worst corner of two grids of one shape is apart, in mm and in voxels."""
-    from math import dist
-
-    far = [(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)]
-    corners = [tuple(bit * (size - 1) for bit, size in zip(bits, one.shape, strict=True)) for bits in far]
-    voxels = max(dist(corner, one.voxel(two.world(corner))) for corner in corners)
-    return one.mm_shift(two), voxels
 
 
 def _sizes(header: Header) -> str:
@@ -164,7 +154,8 @@ RULES: tuple[Rule, ...] = (
         _grids_nearly_apart,
         "The grids of an image and its label map agree to a hundredth of a millimetre.",
         why="The label map is in place, but ITK and what builds on it refuse to compute with images whose grids differ "
-        "by so much: inputs do not occupy the same physical space.",
+        "by so much: inputs do not occupy the same physical space. ITK allows a millionth of a voxel; where that "
+        "matters, set the limit grid-mm lower.",
         example="A label map whose affine went through a text file with two digits.",
         remedy="`medimg edit --copy-geometry image.nii.gz label.nii.gz out.nii.gz` makes the grids equal.",
         over="set",
@@ -207,7 +198,7 @@ RULES: tuple[Rule, ...] = (
         "odd-spacing",
         "warning",
         odd_spacings,
-        "Images of one kind have voxels of like size.",
+        "Images of one kind have voxels of about the same size.",
         why="One image among many with other voxels was often made by another protocol, resampled by mistake, or its "
         "header is wrong. A model trained on the others sees it distorted.",
         example="40 T1w images of 1 mm, and one whose slices are 5 mm thick.",
@@ -219,7 +210,7 @@ RULES: tuple[Rule, ...] = (
         "odd-size",
         "info",
         odd_sizes,
-        "Images of one kind have like numbers of voxels and of time steps.",
+        "Images of one kind have about as many voxels and time steps as each other.",
         why="An image that is far smaller or longer than the others was often cut off while it was taken or copied.",
         example="20 runs of 300 volumes, and one of 112.",
         remedy="Look at the image, and at the protocol.",
@@ -266,7 +257,8 @@ RULES: tuple[Rule, ...] = (
         doubles,
         "No two images hold the same values.",
         why="The same image under two names counts twice, and leaks from training into test. Format, type, scaling, "
-        "compression and order of storage do not matter; images of one value only are left out.",
+        "compression and order of storage do not matter; images of one value only are left out. An image beside the "
+        "DICOM series that it was converted from is no copy.",
         example="sub-07_T1w.nii.gz that is a copy of sub-06_T1w.nii.gz.",
         remedy="Find out whose image it is, and replace or remove the other.",
         over="set",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,11 +14,13 @@ if TYPE_CHECKING:
     from medimg_cli.errors import MedImgError
     from medimg_cli.expanding import Entry
     from medimg_cli.header import Header
+    from medimg_cli.storage.stored import StoredArray
 
 __all__ = ["Profile", "Subject"]
 
+_NIFTI = frozenset({"nifti1", "nifti2"})
 #: Formats beside which BIDS and FSL keep sidecars.
-_WITH_SIDECARS = frozenset({"nifti1", "nifti2", "analyze"})
+_WITH_SIDECARS = _NIFTI | {"analyze"}
 
 
 class Subject:
@@ -64,15 +67,22 @@ class Subject:
         """Why it cannot be opened or read to its end, as far as anybody looked: from sizes alone, or from voxels."""
         if self.error is not None or self.unreadable is not None:
             return self.error or self.unreadable
+        from medimg_cli.backends import check
         from medimg_cli.errors import MedImgError, MissingExtraError
 
+        assert self.backend is not None
         try:
-            getattr(self.backend, "check", lambda: None)()
+            check(self.backend)
         except MissingExtraError:  # says nothing of the file
             return None
         except MedImgError as error:
             return error
         return None
+
+    @cached_property
+    def stored(self) -> StoredArray | None:
+        """Where voxels lie as plain numbers in a file; None where they do not, or the image cannot be opened."""
+        return getattr(self.backend, "stored", None)
 
     @cached_property
     def nifti(self) -> Mapping[str, Any] | None:
@@ -85,13 +95,34 @@ class Subject:
         version, byte_order, raw = header.native.data
         return unpack(raw, version, byte_order)
 
+    @property
+    def in_nifti(self) -> bool:
+        """Whether the image is a NIfTI file, not NIfTI in a store of chunks, or another file that kept its fields."""
+        return self.backend is not None and self.backend.header.format in _NIFTI
+
+    @cached_property
+    def is_pair(self) -> bool:
+        """Whether header and voxels of a NIfTI image lie in two files."""
+        fields = self.nifti
+        if fields is None or not fields["magic"].startswith(b"ni"):
+            return False
+        from medimg_cli.formats import split_suffix
+
+        return split_suffix(self.path)[1] != ".nii"
+
+    @cached_property
+    def is_cifti(self) -> bool:
+        """Whether the image is CIFTI-2, whose axes are no space: an intent from 3000 to 3099."""
+        intent = self.header.intent
+        return intent is not None and re.fullmatch(r"intent-30\d\d", intent) is not None
+
     @cached_property
     def beside(self) -> Mapping[str, str]:
         """Which sidecars lie beside the image: "bval", "bvec" or "json" -> path; none of formats that have no such."""
-        from medimg_cli.storage.urls import is_url
+        from medimg_cli.storage.urls import is_local
 
         header = self.backend and self.backend.header
-        if not header or header.format not in _WITH_SIDECARS or self.path == "-" or is_url(self.path):
+        if not header or header.format not in _WITH_SIDECARS or not is_local(self.path):
             return {}
         import os
 
@@ -114,7 +145,7 @@ class Subject:
 
         Complex numbers, colours and vectors are none, whatever the file is called.
         """
-        from medimg_cli.checks.label_names import named_labels
+        from medimg_cli.checks.file_names import named_labels
         from medimg_cli.statistics.recognition import declared_labels
 
         if self.settings.labels is not None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from medimg_cli.checks.numbers import NumberFacts, Numbers
-from medimg_cli.checks.phrases import among, counted, number, place, placed
+from medimg_cli.checks.numbers import NEAR, NumberFacts, Numbers
+from medimg_cli.checks.phrases import among, number, place, placed
 from medimg_cli.checks.rule import Found, Rule
 from medimg_cli.checks.slices import SliceFacts, Slices, Spot
 from medimg_cli.checks.subject import Subject
 from medimg_cli.dtypes import ITEMSIZE, integer_range, is_float, is_integer
+from medimg_cli.statistics.recognition import FEW
+from medimg_cli.text import counted
 
 __all__ = ["RULES"]
 
-#: Different whole numbers of an image that is a mask, or as good as one.
-_FEW = 8
 #: How many times as often as a number next to it the limit of a type must be stored to look like what was cut off, how
 #: often at least, and how many times as often as all numbers next to it at most: more are letters, or padding.
 _PILE, _FEWEST, _DRAWN = 10, 5, 200
@@ -32,7 +32,7 @@ def _numbers(subject: Subject) -> NumberFacts | None:
 def _slices(subject: Subject) -> SliceFacts | None:
     """Return what is known of slices, None where they are those of a mask: blank ones and copies are usual there."""
     facts = _numbers(subject)
-    like_mask = facts is not None and facts.whole and facts.distinct is not None and len(facts.distinct) <= _FEW
+    like_mask = facts is not None and facts.whole and facts.distinct is not None and len(facts.distinct) <= FEW
     return None if like_mask else subject.gathered.get(Slices)
 
 
@@ -126,16 +126,18 @@ def _middle(subject: Subject, spot: Spot) -> dict[str, Any]:
 
 
 def _clipped(subject: Subject) -> Iterator[Found]:
-    facts, dtype = _numbers(subject), subject.header.dtype
-    if not facts or subject.is_labels or not is_integer(dtype) or (facts.levels or _FEW + 1) <= _FEW:
+    facts, header, dtype = _numbers(subject), subject.header, subject.header.dtype
+    if not facts or subject.is_labels or not is_integer(dtype) or (facts.levels or FEW + 1) <= FEW:
         return
-    if "rgb" in dict(subject.header.axes):  # white is a colour
+    if "rgb" in dict(header.axes):  # white is a colour
         return
+    slope, inter = (float(header.slope or 1), float(header.inter or 0)) if header.scaled else (1.0, 0.0)
     low, high = integer_range(dtype)
-    numbers_near = (high - low + 1) // 16 - 1
+    numbers_near = (high - low + 1) // NEAR - 1
     least = max(_FEWEST, subject.settings.limit("clipped-share") * facts.count)
     for side, limit, (at, near) in (("smallest", low, facts.bottom), ("largest", high, facts.top)):
-        if limit != 0 and at >= least and _PILE * near / numbers_near < at <= _DRAWN * near:
+        is_background = limit == 0 or abs(limit * slope + inter) < abs(slope)  # stored as 0, or made 0 by scaling
+        if not is_background and at >= least and _PILE * near / numbers_near < at <= _DRAWN * near:
             text = f"{among(at, facts.count)} are stored as {limit}, the {side} number of {dtype}: they look clipped"
             yield Found(text)
 
@@ -199,7 +201,7 @@ RULES = (
         "programs mean background by it, others a division by zero.",
         example="A map of a ratio, divided by 0 outside the head.",
         remedy="Write a number that means background when the image is made. `medimg stats` counts NaN, and "
-        "`medimg plot` shows where they lie. Where NaN is meant, ignore this rule for these files.",
+        "the finding names a voxel. Where NaN is meant, ignore this rule for these files.",
         gathers=(Numbers,),
     ),
     Rule(
@@ -286,8 +288,8 @@ RULES = (
         "Values do not pile up at the limits of the stored type.",
         why="What is larger than the type can hold was cut off when the image was cast, and cannot be told from the "
         "largest number. The rule looks for many more voxels at the limit than at numbers next to it; 0 of unsigned "
-        "types is background, and a number far from all others is padding. Letters drawn into an image may look "
-        "clipped where their edges were smoothed.",
+        "types, and what a scaling makes 0, is background, and a number far from all others is padding. Letters drawn "
+        "into an image may look clipped where their edges were smoothed.",
         example="A CT of -1024 to 3071 HU, cast to int8: bone is 127.",
         remedy="Cast the original again: `medimg convert --dtype` refuses to clip unless `--clip` says so, and "
         "`--rescale` fits the range.",

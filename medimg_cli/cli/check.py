@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from medimg_cli.batch import listed
+from medimg_cli.batch import paths_from
 from medimg_cli.checks.checking import Checking
 from medimg_cli.checks.config import Wishes
 from medimg_cli.checks.configuring import load_config
@@ -51,8 +51,8 @@ def check(
 
     A folder is walked for images and DICOM series. Each finding has the code of a rule; --explain says what it is
     about, and what to do. Errors are data that are wrong; a warning is something that somebody will read wrong or lose;
-    info is worth knowing, and counted as notes. The exit code is 1 where there is an error, or with --error-on warning a warning; 2 where a
-    path could not be looked at.
+    info is worth knowing, and counted as notes. The exit code is 1 where there is an error, or with --error-on warning
+    a warning; 2 where a path could not be looked at.
 
     Headers are read, and voxels once, where a rule asks for them; --header-only leaves those rules out. medimg.toml, or
     [tool.medimg.check] in pyproject.toml, says which rules hold where, what a data set expects of its images, and which
@@ -72,4 +72,4 @@ def check(
         return print_rules(explain, chosen, console)
     wanted = Checking(config=load_config(wishes), reading=reading, jobs=jobs, fix=fix)
     printing = Printing(form=chosen, save=save or (), statistics=statistics, update_baseline=update_baseline)
-    return report_findings([*(paths or ()), *(listed(files_from) if files_from else ())], wanted, printing, console)
+    return report_findings([*(paths or ()), *(paths_from(files_from) if files_from else ())], wanted, printing, console)

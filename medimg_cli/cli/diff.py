@@ -219,15 +219,20 @@ _TITLES = {"spacing": "spacing mm", "origin": "origin mm"}
 
 
 def _fields(found: Comparison) -> Iterator[Row]:
-    """Yield the fields that differ, both values next to each other."""
+    """Yield the fields that differ, both values next to each other; of many labels the first ones."""
+    left = _MOST_LABELS
     for each in _listed(found):
         facts = each.facts()
         name = each.name.replace("_", " ") if each.key is None else _TITLES.get(each.name, each.name)
         note = each.note.partition(": ")[2] if each.section in ("labels", "metadata") else ""
         if each.field == "labels" and each.key is not None:
-            name = f"label {each.key}"
+            name, left = f"label {each.key}", left - 1
+            if left < 0:
+                continue
         a, b = (_side(each.field, facts[side]) for side in "ab")
         yield {"name": name, "a": a, "b": b, "note": note if note in ("renamed", "recoloured") else ""}
+    if left < 0:
+        yield {"name": f"and {-left} more labels", "a": "", "b": "", "note": "see --json"}
 
 
 def _side(field: str, value: Any) -> str | list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections import Counter
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from medimg_cli.cli.render import Column, Console, emit, progress, write
 from medimg_cli.errors import StorageError, UsageError
+from medimg_cli.text import counted
 
 if TYPE_CHECKING:
     from medimg_cli.checks.checking import Checked, Checking
@@ -19,8 +21,15 @@ if TYPE_CHECKING:
 __all__ = ["Printing", "print_rules", "report_findings"]
 
 _COLORS = {"error": "31", "warning": "33", "info": "36"}
-#: How a file of findings as text begins.
-_LINE = re.compile(rb"[^\n]+: [A-Z]\d{3} (?:error|warning|info): ")
+_RECORD = re.compile(rb'\[?\s*\{"schema": "medimg\.check/')
+#: Suffix -> how a file of findings begins.
+_BEGINS = {
+    ".txt": re.compile(rb"[^\n]+: [A-Z]\d{3} (?:error|warning|info): "),
+    ".json": _RECORD,
+    ".jsonl": _RECORD,
+    ".xml": re.compile(rb'<\?xml [^>]*>\s*<testsuites>\s*<testsuite name="medimg check"'),
+    ".sarif": re.compile(rb'\{.*"driver": \{\s*"name": "medimg"', re.DOTALL),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +66,7 @@ def report_findings(paths: Iterable[str], wanted: Checking, printing: Printing, 
     """
     from medimg_cli.checks.checking import check_found, find
     from medimg_cli.checks.forms import FORMS
+    from medimg_cli.checks.pairing import unmatched
 
     paths = list(paths)
     if not paths:
@@ -71,7 +81,8 @@ def report_findings(paths: Iterable[str], wanted: Checking, printing: Printing, 
 
         def told() -> Iterator[Checked]:
             for checked in tally.of(known.left_out(check_found(images, wanted))):
-                bar.advance()
+                if checked.path:  # else it is about the set
+                    bar.advance()
                 kept.append(checked)
                 yield checked
 
@@ -88,6 +99,9 @@ def report_findings(paths: Iterable[str], wanted: Checking, printing: Printing, 
     for name in printing.save:
         _save(name, kept, wanted)
     known.settle(console)
+    if any(os.path.isdir(path) for path in paths):  # some files need not be a whole data set
+        for pattern in unmatched(wanted.config.pairs, (image for image in images if isinstance(image, str))):
+            console.warning(f"no image matches '{pattern}', the pattern of images of a pair")
     tally.sum_up(sum(isinstance(image, str) for image in images), known.count)
     return tally.code
 
@@ -131,9 +145,9 @@ class _Known:
         looked_at = [*self._looked_at, ""]
         if self._update:
             self._baseline.updated(self._found, looked_at, self._config).write()
-            console.message(f"{self._baseline.path}: knows {_counted(len(self._found), 'finding')} of this run now")
+            console.message(f"{self._baseline.path}: knows {counted(len(self._found), 'finding')} of this run now")
         elif outdated := self._baseline.outdated(looked_at, self._config):
-            console.message(f"{self._baseline.path}: {_counted(len(outdated), 'finding')} of it occur no more")
+            console.message(f"{self._baseline.path}: {counted(len(outdated), 'finding')} of it occur no more")
 
 
 class _Tally:
@@ -146,7 +160,7 @@ class _Tally:
 
     def of(self, checked: Iterable[Checked]) -> Iterator[Checked]:
         """Yield what came of each path, without what only rules over sets need."""
-        from medimg_cli.checks.rule import counts
+        from medimg_cli.checks.rule import fails
 
         for each in checked:
             if each.message:
@@ -158,7 +172,7 @@ class _Tally:
                 self._fixed += finding.fixed
                 self._counts[finding.severity] += not finding.fixed
                 self._fixable += finding.fixable and not finding.fixed
-                self._bad += counts(finding, self._wanted.config.error_on)
+                self._bad += fails(finding, self._wanted.config.error_on)
             yield replace(each, profiles=())
 
     @property
@@ -168,24 +182,16 @@ class _Tally:
 
     def sum_up(self, images: int, known: int) -> None:
         """Say how many findings of which kind there are, and how many the baseline knows."""
-        words = [_counted(count, name) for name in _COLORS if (count := self._counts[name])]
+        words = [
+            counted(count, "note" if name == "info" else name) for name in _COLORS if (count := self._counts[name])
+        ]
         more = [f"{self._fixed} mended"] * bool(self._fixed)
         more += [f"{self._fixable} can be mended with --fix"] * bool(self._fixable and not self._wanted.fix)
         more += [f"{self._excluded} excluded"] * bool(self._excluded)
-        more += [f"{_counted(self._failed, 'path')} could not be looked at"] * bool(self._failed)
+        more += [f"{counted(self._failed, 'path')} could not be looked at"] * bool(self._failed)
         more += [f"{known} known"] * bool(known)
         found = ", ".join(words) or ("nothing new" if known else "nothing found")
-        self._console.message("; ".join([f"{_counted(images, 'image')}: {found}", *more]))
-
-
-def _counted(count: int, name: str) -> str:
-    """Say how many there are of something.
-
-    >>> _counted(1, "error"), _counted(2, "info"), _counted(3, "image")
-    ('1 error', '2 notes', '3 images')
-    """
-    name = "note" if name == "info" else name
-    return f"{count} {name}{'' if count == 1 else 's'}"
+        self._console.message("; ".join([f"{counted(images, 'image')}: {found}", *more]))
 
 
 def _text(checked: Iterable[Checked], console: Console) -> Iterator[str]:
@@ -212,6 +218,10 @@ def _suffixes() -> Mapping[str, str]:
     return {form.suffix: name for name, form in FORMS.items() if form.suffix} | {".txt": "text"}
 
 
+def _suffix(name: str) -> str:
+    return "." + name.rpartition(".")[2]
+
+
 def _check_target(name: str) -> None:
     """Refuse to save findings where no form has the suffix, or something else would be replaced."""
     known = _suffixes()
@@ -221,8 +231,10 @@ def _check_target(name: str) -> None:
         with open(name, "rb") as file:
             head = file.read(1 << 10)
     except FileNotFoundError:
+        if not os.path.isdir(os.path.dirname(name) or "."):
+            raise StorageError("its folder does not exist; make it first", path=name) from None
         return
-    if head.strip() not in (b"", b"[]") and b"medimg" not in head and not _LINE.match(head):
+    if head.strip() not in (b"", b"[]") and not _BEGINS[_suffix(name)].match(head):
         raise StorageError("exists and holds something else than findings", path=name, hint="give another name")
 
 
@@ -230,7 +242,7 @@ def _save(name: str, checked: Sequence[Checked], wanted: Checking) -> None:
     from medimg_cli.checks.forms import FORMS, line
     from medimg_cli.storage.atomic import AtomicGroup
 
-    form = _suffixes()["." + name.rpartition(".")[2]]
+    form = _suffixes()[_suffix(name)]
     if form == "text":
         pieces: Iterable[str] = (f"{line(finding)}\n" for each in checked for finding in each.findings)
     else:
@@ -314,7 +326,7 @@ def _explained(row: Mapping[str, Any]) -> Iterator[str]:
     from textwrap import wrap
 
     yield f"{row['code']} {row['name']} ({row['severity']})"
-    rest = f"It reads {row['reads']}." + ("" if row["default"] else " It is off until it is selected.")
+    rest = f"The rule reads {row['reads']}." + ("" if row["default"] else " It is off until it is selected.")
     for title, text in (
         ("", row["says"]),
         ("Why", row["why"]),

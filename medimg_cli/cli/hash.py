@@ -15,6 +15,7 @@ from medimg_cli.digesting import Hashing, hash_images
 from medimg_cli.errors import UsageError
 from medimg_cli.formats.reading import Reading
 from medimg_cli.storage.urls import public_name
+from medimg_cli.text import counted
 
 __all__ = ["hash_"]
 
@@ -30,9 +31,9 @@ def hash_(
         ),
     ] = None,
     canonical: Annotated[
-        bool, typer.Option("--canonical", help="Of the image turned to RAS+: the order of storage is no matter.")
+        bool, typer.Option("--canonical", help="Hash the image turned to RAS+: the order of storage is no matter.")
     ] = False,
-    voxels: Annotated[bool, typer.Option("--voxels", help="Of shape and values only, wherever they lie.")] = False,
+    voxels: Annotated[bool, typer.Option("--voxels", help="Hash shape and values only, wherever they lie.")] = False,
     manifest: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write hashes and facts to this file, which ends in .jsonl.")
     ] = None,
@@ -77,7 +78,7 @@ def hash_(
         medimg hash --verify study/images.jsonl
         medimg hash --verify study/images.jsonl --json study/sub-01
     """
-    _check(manifest, verify, canonical=canonical, voxels=voxels, force=force, series=reading.series)
+    _check(manifest, verify, canonical=canonical, voxels=voxels, force=force)
     wanted = Hashing(canonical=canonical, voxels=voxels, reading=reading, jobs=jobs)
     chosen = _Chosen("json" if json else form, field or (), console)
     if verify is not None:
@@ -91,16 +92,14 @@ def hash_(
     return 2 if tally.failed else 0
 
 
-def _check(
-    manifest: str | None, verify: str | None, *, canonical: bool, voxels: bool, force: bool, series: str | None
-) -> None:
+def _check(manifest: str | None, verify: str | None, *, canonical: bool, voxels: bool, force: bool) -> None:
     """Refuse options that make no sense together."""
     if manifest is not None and verify is not None:
         raise UsageError("--manifest and --verify exclude each other", hint="give one of them")
     if voxels and (manifest is not None or verify is not None):
         raise UsageError("a manifest holds both hashes of an image", hint="leave out --voxels")
-    if verify is not None and (canonical or force or series is not None):
-        word = "--canonical" if canonical else "--force" if force else "--series"
+    if verify is not None and (canonical or force):
+        word = "--canonical" if canonical else "--force"
         raise UsageError(f"{word} says nothing to --verify", hint="the manifest says which images, and how")
     if force and manifest is None:
         raise UsageError("--force replaces a manifest, and none is written", hint="give --manifest FILE")
@@ -155,7 +154,7 @@ def _write(path: str, paths: Sequence[str], wanted: Hashing, chosen: _Chosen, *,
     tally = Tally(hash_images(places(path, paths), wanted, recursive=True), chosen.console)
     written = write_manifest(path, tally, canonical=wanted.canonical, force=force)
     left = f", {tally.failed} left out that failed" if tally.failed else ""
-    chosen.console.message(f"{path}: {_counted(len(written))}{left}")
+    chosen.console.message(f"{path}: {counted(len(written), 'image')}{left}")
     chosen.show(written, _show_nothing)
     return 2 if tally.failed else 0
 
@@ -193,12 +192,8 @@ class _Verdict(Tally):
 
     def summary(self) -> str:
         """Say how many images are as they were."""
-        counts = ", ".join(f"{count} {status}" for status, count in self.counts.items() if count)
-        return f"{_counted(sum(self.counts.values()))}: {counts}" if counts else "no images"
-
-
-def _counted(count: int) -> str:
-    return f"{count} image" if count == 1 else f"{count} images"
+        counts = ", ".join(f"{count:,} {status}" for status, count in self.counts.items() if count)
+        return f"{counted(sum(self.counts.values()), 'image')}: {counts}" if counts else "no images"
 
 
 def _status(record: Mapping[str, Any]) -> str:

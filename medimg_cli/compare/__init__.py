@@ -3,7 +3,7 @@
 - :mod:`~medimg_cli.compare.asking`: what is to be compared, and how strictly.
 - :mod:`~medimg_cli.compare.headers`: fields that differ, and which of them the other format cannot hold.
 - :mod:`~medimg_cli.compare.placing`: where two grids lie, and the second image in the order of the first.
-- :mod:`~medimg_cli.compare.measures`: numbers gathered from pairs of values, block by block.
+- :mod:`~medimg_cli.compare.pairs`: numbers gathered from pairs of values, block by block.
 - :mod:`~medimg_cli.compare.voxels`: two images read side by side in one order.
 - :mod:`~medimg_cli.compare.comparing`: all of it, as a :class:`Comparison`.
 """

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from math import isfinite
 
 from medimg_cli.errors import UsageError
+from medimg_cli.text import did_you_mean
 
 __all__ = ["FIELDS", "SECTIONS", "Comparing", "section_of"]
 
@@ -96,5 +96,4 @@ def _is_known(name: str) -> bool:
 
 def _hint(name: str) -> str:
     words = [*SECTIONS, *(field for field in FIELDS if field not in SECTIONS), *_PARTS]
-    near = get_close_matches(name, words, 1)
-    return f"did you mean {near[0]}?" if near else f"give one of {', '.join(words)}, or metadata.KEY"
+    return did_you_mean(name, words, f"give one of {', '.join(words)}, or metadata.KEY")

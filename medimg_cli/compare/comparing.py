@@ -142,7 +142,8 @@ def compare_images(a: Any, b: Any, **options: Any) -> Comparison:
 
     Parameters
     ----------
-    a, b : str, path-like or Image
+    a, b : Image, or anything that `Image` takes
+        A path, a URL, a folder of DICOM files, an array, an image of nibabel or SimpleITK ...
     **options
         Fields of `medimg_cli.compare.Comparing`: ``rtol``, ``atol``, ``geometry_tolerance``, ``ignore``, ``every``,
         ``canonical``, ``header_only``.
@@ -192,14 +193,17 @@ def compare_paths(a: str, b: str, wanted: Comparing, reading: Reading | None = N
     return compare(one, two, wanted, names=(a, b))
 
 
-def _opened(image: Any) -> tuple[Backend, str | None]:
+def _opened(source: Any) -> tuple[Backend, str | None]:
     """Return the voxels of an image, in a file or not, and its path."""
     from medimg_cli.formats import open_backend
+    from medimg_cli.image import Image
+    from medimg_cli.sources.readers import settled
 
-    if hasattr(image, "dataobj") and hasattr(image, "header"):
-        path = getattr(image, "path", None)
-        return image.dataobj, os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
-    return open_backend(image), os.fspath(image) if isinstance(image, (str, os.PathLike)) else None
+    if isinstance(source, (str, os.PathLike)):
+        return open_backend(source), os.fspath(source)
+    image = source if isinstance(source, Image) else Image(source)
+    path = image.path if isinstance(image.path, (str, os.PathLike)) else None
+    return settled(image._backend), None if path is None else os.fspath(path)  # changes in memory count
 
 
 def _with_turn(

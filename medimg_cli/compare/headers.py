@@ -137,7 +137,7 @@ class Fits:
 
     def _excused(self, name: tuple[str, str | None], pair: tuple[Any, Any], known: list[Pairs]) -> bool:
         silent = (self.a_as_b is None and is_nothing(pair[1])) or (self.b_as_a is None and is_nothing(pair[0]))
-        named = name[0] == "axes" and (is_naming(*pair) or is_naming(*pair[::-1]))
+        named = name[0] == "axes" and _is_naming(*pair)
         return silent or named or self._says_nothing(name, pair) or any(name not in each for each in known)
 
     def _says_nothing(self, name: tuple[str, str | None], pair: tuple[Any, Any]) -> bool:
@@ -207,6 +207,12 @@ def compare_headers(b: Header, fits: Fits, *, every: bool) -> tuple[list[Apart],
         each = Apart(field, key, one, two, _note(field, key, one, two, fits.a))
         (found if (field, key) in kept else excused).append(each)
     return found, excused
+
+
+def _is_naming(a: tuple[tuple[str, int], ...], b: tuple[tuple[str, int], ...]) -> bool:
+    """Tell whether axes differ only in that one format names them, or has one more of size 1."""
+    one, two = (tuple(axis for axis in axes if axis[1] > 1) for axes in (a, b))
+    return is_naming(one, two) or is_naming(two, one)
 
 
 def _without_own(header: Header, other: Header) -> Header:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medimg_cli.backends import scale
-from medimg_cli.compare.measures import Correlation, Differing, Extreme, Overlap, common
+from medimg_cli.compare.pairs import Correlation, Differing, Extreme, Overlap, common
 from medimg_cli.dtypes import is_complex
 from medimg_cli.header import differences
 from medimg_cli.operations.protocol import plain

@@ -428,10 +428,11 @@ def _nothing_in(raw: ByteSource, source: ByteSource) -> MedImgError:
 
 def _finished(backend: Any, row: Format, raw: ByteSource, compression: str | None, warnings: Sequence[str]) -> Backend:
     """Add to a header what all formats have in common."""
+    from medimg_cli.backends import shortage
+
     header: Header = backend.header
     notes = [*warnings]
-    shortage = getattr(backend, "shortage", None)
-    problem = shortage() if shortage is not None else None
+    problem = shortage(backend)
     if problem and problem not in header.warnings:
         notes.append(problem)
     elif hasattr(backend, "stored") and isinstance(backend.stored.source, EncodedSource):

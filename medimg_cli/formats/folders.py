@@ -117,7 +117,8 @@ def open_folder(path: str, reading: Reading | None = None) -> Backend:
     """
     kind = kind_of_folder(path)
     if kind is None:
-        raise UnsupportedError("is a folder, not an image", path=path, hint="name its files, or info --recursive")
+        hint = "name its files; info and hash search it with --recursive"
+        raise UnsupportedError("is a folder, not an image", path=path, hint=hint)
     try:
         module = import_module(kind.module)
     except ImportError as error:

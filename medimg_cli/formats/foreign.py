@@ -16,10 +16,12 @@ from medimg_cli.backends import (
     Backend,
     Buffer,
     blocks_by_region,
+    check,
     check_region,
     decode,
     numpy_dtype,
     scale,
+    shortage,
 )
 from medimg_cli.dtypes import ITEMSIZE, can_hold, is_complex
 from medimg_cli.errors import FormatError, GeometryError, MedImgError, OversizeError, TruncatedError, UnsupportedError
@@ -245,12 +247,11 @@ class DerivedBackend(ForeignBackend):
 
     def shortage(self) -> str | None:
         """Say why the voxels cannot all be there; reads nothing."""
-        problem: str | None = getattr(self.base, "shortage", lambda: None)()
-        return problem
+        return shortage(self.base)
 
     def check(self) -> None:
         """Refuse to read where the voxels cannot all be there."""
-        getattr(self.base, "check", lambda: None)()
+        check(self.base)
 
     def decode(self) -> None:
         """Decode compressed sources once, for all reads that follow."""

@@ -24,7 +24,10 @@ from medimg_cli.formats import split_suffix
 from medimg_cli.formats.nifti_fields import (
     DATATYPES,
     INTENTS,
+    LAST_FORM_CODE,
+    LONGEST_QUATERNION,
     SIZES,
+    SPACE_UNITS,
     VECTOR_INTENTS,
     Fields,
     pack,
@@ -43,8 +46,6 @@ from medimg_cli.storage.stored import Layout, StoredArray
 
 __all__ = ["encode", "fit", "native_fields", "open"]
 
-#: Factor from the unit of space (xyzt_units & 7) to mm, and its name.
-SPACE_UNITS: dict[int, tuple[float, str | None]] = {0: (1.0, None), 1: (1000.0, "m"), 2: (1.0, "mm"), 3: (0.001, "um")}
 #: Factor from the unit of the fourth axis (xyzt_units & 56) to seconds, and its name; no factor: not time.
 TIME_UNITS: dict[int, tuple[float | None, str | None]] = {
     0: (1.0, None), 8: (1.0, "s"), 16: (1e-3, "ms"), 24: (1e-6, "us"), 32: (None, "Hz"), 40: (None, "ppm"),
@@ -269,9 +270,9 @@ def _forms(
         code = fields[f"{name}_code"]
         if code > 0 and (form is None or form.is_singular):
             warnings.append(f"the {name} (code {code}) holds no usable matrix and is ignored")
-        elif code > 5 or code < 0:
+        elif not 0 <= code <= LAST_FORM_CODE:
             warnings.append(f"{name}_code {code} is unknown")
-    if sum(q * q for q in fields["quatern"]) > 1.001 and qform is not None:
+    if sum(q * q for q in fields["quatern"]) > LONGEST_QUATERNION and qform is not None:
         warnings.append("the quaternion of the qform is longer than 1 and was normalised")
     if sform is not None and qform is not None and not sform.is_singular:
         apart = sform.mm_shift(qform, [max(size, 1) for size in fields["dim"][1:4]])

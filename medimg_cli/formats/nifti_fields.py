@@ -76,6 +76,12 @@ INTENTS: dict[int, str] = {
 }  # fmt: skip
 #: Intents whose last axis holds the components of a vector.
 VECTOR_INTENTS = frozenset({1005, 1006, 1007, 1008, 1009, 1010, 2003, 2004, 2006})
+#: Factor from the unit of space (xyzt_units & 7) to mm, and its name.
+SPACE_UNITS: dict[int, tuple[float, str | None]] = {0: (1.0, None), 1: (1000.0, "m"), 2: (1.0, "mm"), 3: (0.001, "um")}
+#: Largest code of sform and qform: NIFTI_XFORM_TEMPLATE_OTHER.
+LAST_FORM_CODE = 5
+#: Square of a quaternion's length above which it is more than rounding that is wrong.
+LONGEST_QUATERNION = 1.001
 
 
 def unpack(data: bytes, version: int, byte_order: str) -> Fields:

@@ -9,11 +9,12 @@ from medimg_cli.affine import AffineMatrix
 from medimg_cli.dtypes import ITEMSIZE
 from medimg_cli.errors import FormatError
 from medimg_cli.formats import split_suffix
-from medimg_cli.formats.nifti import EXTRA_FIELDS, SPACE_UNITS, layout_of, neutral, timed
+from medimg_cli.formats.nifti import EXTRA_FIELDS, layout_of, neutral, timed
 from medimg_cli.formats.nifti_fields import (
     DATATYPES,
     INTENTS,
     SIZES,
+    SPACE_UNITS,
     Fields,
     affine_quaternion,
     extension_bytes,

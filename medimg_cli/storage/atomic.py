@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from medimg_cli.errors import MedImgError, StorageError
@@ -44,10 +44,15 @@ class StagedFile:
         self._mode = self._existing_mode()
         self._fd = self._open()
         if self._mode is not None:
-            try:
-                os.fchmod(self._fd, self._mode)
-            except OSError:
-                pass  # a file system without permission bits
+            self._take_over(self._mode)
+
+    def _take_over(self, mode: int) -> None:
+        """Take over owner, group and permissions of the file that will be replaced, as far as we may."""
+        with suppress(OSError):  # who is not root gives nothing away
+            was = os.stat(self.target)
+            os.fchown(self._fd, was.st_uid, was.st_gid)
+        with suppress(OSError):  # a file system without permission bits
+            os.fchmod(self._fd, mode)
 
     def _existing_mode(self) -> int | None:
         try:

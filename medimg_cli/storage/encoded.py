@@ -62,6 +62,11 @@ class EncodedSource:
         self._reads = 0
         self.end: End | None = None  # once somebody has read up to it
 
+    @property
+    def ignored(self) -> int:
+        """Encoded bytes of a file behind the stream, as far as somebody has read up to there; 0 of a part of a file."""
+        return 0 if self.end is None or self.length is not None else self.end.ignored
+
     def __getstate__(self) -> tuple[ByteSource, str, int, int | None]:
         return self.base, self.codec, self.start, self.length
 

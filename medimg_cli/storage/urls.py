@@ -10,7 +10,7 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
-__all__ = ["is_located", "is_store_name", "is_url", "localized", "public_name", "url_text"]
+__all__ = ["is_local", "is_located", "is_store_name", "is_url", "localized", "public_name", "url_text"]
 
 _URL = re.compile(r"(?:[a-z][a-z0-9+.-]+::)*[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _USER = re.compile(r"(?<=://)[^/?#]*@")
@@ -25,6 +25,15 @@ def is_url(source: object) -> bool:
     (True, True, False, False)
     """
     return isinstance(source, str) and _URL.match(source) is not None
+
+
+def is_local(path: str) -> bool:
+    """Tell whether text may name a file or folder of this machine: no URL, no ``-`` of a stream, not nothing.
+
+    >>> is_local("a:/b.nii"), is_local("s3://bucket/a.nii"), is_local("-"), is_local("")
+    (True, False, False, False)
+    """
+    return path not in ("", "-") and not is_url(path)
 
 
 def is_located(source: object) -> bool:

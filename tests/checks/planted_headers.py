@@ -213,6 +213,7 @@ PLANTED: dict[str, Planted] = {
             Case("metaimage", meta("scan.mha")),
             Case("nrrd", nrrd(*SPACE)),
             Case("no-volume", nifti(shape=(5, 4), sform_code=0, qform_code=0)),
+            Case("surface", nifti(shape=(60, 1, 1), sform_code=0, qform_code=0)),
         ),
     ),
     "H004": Planted(
@@ -292,11 +293,11 @@ PLANTED: dict[str, Planted] = {
     ),
     "H010": Planted(
         (
-            Case("0", nifti(pixdim={3: 0}), "axis 3 is 0"),
-            Case("nan-2", nifti(version=2, order=">", pixdim={1: nan}), "axis 1 is nan"),
-            Case("infinite", sform_only(pixdim={2: inf}), "axis 2 is inf"),
-            Case("metaimage", mha(ElementSpacing="0.9 0 3"), "axis 2 is 0"),
-            Case("zarr", ome_zarr(3, nan, 0.9), "axis 2 is nan"),
+            Case("0", nifti(pixdim={3: 0}), "along k is 0"),
+            Case("nan-2", nifti(version=2, order=">", pixdim={1: nan}), "along i is nan"),
+            Case("infinite", sform_only(pixdim={2: inf}), "along j is inf"),
+            Case("metaimage", mha(ElementSpacing="0.9 0 3"), "along j is 0"),
+            Case("zarr", ome_zarr(3, nan, 0.9), "along j is nan"),
         ),
         (
             Case("metaimage", mha()),
@@ -431,7 +432,7 @@ PLANTED: dict[str, Planted] = {
             Case("one-too-many", nifti(slice_code=1, dim_info=0x30, slice_end=3), "0 to 3"),
             Case("no-axis-2", nifti(version=2, order=">", slice_code=3, slice_end=2), "along which axis"),
             Case("no-such-order", nifti(slice_code=7, dim_info=0x30, slice_end=2), "slice_code is 7"),
-            Case("other-axis", nifti(slice_code=1, dim_info=0x20, slice_end=4), "along axis 2"),
+            Case("other-axis", nifti(slice_code=1, dim_info=0x20, slice_end=4), "along j"),
         ),
         (
             Case("all", nifti(slice_code=5, dim_info=0x30, slice_end=2)),

@@ -280,7 +280,7 @@ PLANTED: dict[str, Planted] = {
     ),
     "F011": Planted(
         (
-            Case("plain", write("a.nii", WHOLE + b"\0"), "1 bytes follow the 772 bytes"),
+            Case("plain", write("a.nii", WHOLE + b"\0"), "1 byte follows the 772 bytes"),
             Case("padded", write("a.nii", WHOLE.ljust(1024, b"\0"))),
             Case("in-the-stream", write("a.nii.gz", gzip.compress(WHOLE + b"more")), "4 bytes follow"),
             Case("behind-the-stream", write("a.nii.gz", PACKED + b"<html>"), "6 bytes that nobody decodes"),

@@ -174,7 +174,7 @@ PLANTED = {
     ),
     "L008": Planted(
         faults=(
-            Case("two-voxels", saved(ISLES, SEG), "1 island of fewer than 4 voxels, 2 voxels together, in label 2"),
+            Case("two-voxels", saved(ISLES, SEG), "1 island of fewer than 4 voxels (2 voxels in all) in label 2"),
             Case("floats", mgz(ISLES.astype("float32"), "aseg.mgz"), "label 2"),
             Case("named", named(ISLES, NAMES), "label 2 (liver)"),
             Case(

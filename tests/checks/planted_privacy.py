@@ -159,7 +159,7 @@ PLANTED: dict[str, Planted] = {
         (
             Case("descrip", nifti(descrip="DOE^JOHN 2 T1"), "descrip (13 characters) reads like the name"),
             Case("file", nifti("DOE^JANE_T1.nii.gz"), "its name reads like the name of a person"),
-            Case("folder", nifti("Doe^Jane Mary/t1.nii.gz"), "folder 1 above it"),
+            Case("folder", nifti("Doe^Jane Mary/t1.nii.gz"), "the name of its folder"),
             Case("behind-a-null", behind_a_null("Patient: John Doe"), "descrip"),
             Case("physician", nifti(sidecar={"ReferringPhysicianName": "Moriarty"}), "JSON key ReferringPhysicianName"),
             Case("comment", nifti(extension=(6, b"seen by Dr. Watson on ward 7")), "extension 6"),
@@ -176,7 +176,7 @@ PLANTED: dict[str, Planted] = {
     "P003": Planted(
         (
             Case("descrip", nifti(descrip="T1 31.01.2012"), "descrip (13 characters) holds a date"),
-            Case("session", nifti("sub-01/ses-20120131/sub-01_ses-20120131_T1w.nii.gz"), "the name of folder 1 above it, its name"),
+            Case("session", nifti("sub-01/ses-20120131/sub-01_ses-20120131_T1w.nii.gz"), "the name of its folder, its name"),
             Case("sidecar", nifti(sidecar={"AcquisitionDateTime": "2012-01-31T14:30:15.000000"}), "AcquisitionDateTime"),
             Case("dicom", dicom(StudyDate="20120131"), "element StudyDate"),
             Case("in-words", nifti(descrip="scanned Jan 31, 2012"), "descrip"),
@@ -244,7 +244,7 @@ PLANTED: dict[str, Planted] = {
     "P008": Planted(
         (
             Case("file", nifti("98765432_T1.nii.gz"), "its name holds a number"),
-            Case("folder", nifti("0047110815/t1.nii.gz"), "the name of folder 1 above it"),
+            Case("folder", nifti("0047110815/t1.nii.gz"), "the name of its folder"),
         ),
         (
             Case("date", nifti("sub-01_20120131_T1.nii.gz")),

@@ -63,6 +63,16 @@ def tilted(degrees: float) -> Change:
     return lambda made, k: moved(k, k * shift, along=1)(made, k)
 
 
+def _says(**values: Any) -> Change:
+    """Return what sets elements of each slice."""
+
+    def change(made: Any, _: int) -> None:
+        for keyword, value in values.items():
+            setattr(made, keyword, value)
+
+    return change
+
+
 def _again(folder: Path) -> Path:
     files = write_series(folder / "s", pixels(), PLACE)
     shutil.copy(files[4], folder / "s" / "copy")
@@ -264,5 +274,12 @@ PLANTED: dict[str, Planted] = {
             Case("one-of-them", _stacks, wishes={"header_only": True}),
         ),
         (EVEN, Case("volumes", _times), Case("series", _two("s", "t", SeriesNumber=4))),
+    ),
+    "D012": Planted(
+        (
+            Case("end", series(change=_says(NumberOfSlices=10)), "NumberOfSlices is 10, and 9 of them are here"),
+            Case("times", series(change=_says(NumberOfTemporalPositions=3)), "NumberOfTemporalPositions is 3"),
+        ),
+        (EVEN, Case("as-many", series(change=_says(NumberOfSlices=9, NumberOfTemporalPositions=1)))),
     ),
 }  # fmt: skip

@@ -227,6 +227,13 @@ def blank(folder: Path) -> None:
         save(folder / f"{name}.nii.gz", np.full(SHAPE, 7, "int16"))
 
 
+def converted(folder: Path) -> None:
+    import medimg_cli as mi
+
+    save(folder / "a.nii.gz", ramp(), np.diag((-1.0, -1.0, 1.5, 1.0)))
+    mi.ScalarImage(folder / "a.nii.gz").save_dicom(folder / "series")
+
+
 def linked(folder: Path) -> None:
     save(folder / "a.nii.gz", ramp())
     (folder / "b.nii.gz").symlink_to(folder / "a.nii.gz")
@@ -451,6 +458,7 @@ PLANTED: dict[str, Planted] = {
             Case("two-voxels", copies(two_voxels)),
             Case("blank", blank),
             Case("link", linked),
+            Case("converted", converted),
             Case("mirrored", copies(lambda array: array[::-1])),
             Case("masks-of-one-size", copies(lambda array: np.roll(array, 1, 0), first=mask())),
         ),

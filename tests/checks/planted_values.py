@@ -228,6 +228,8 @@ PLANTED = {
             Case("just-below", saved(NOT_CUT)),
             Case("padding", saved(PADDED)),
             Case("background", saved(BYTES)),
+            Case("background-shifted", scaled(BYTES, 2, -30)),
+            Case("background-scaled", scaled(np.clip(wide() - 20000, -32768, 32767).astype("int16"), 0.01, 327.68)),
             Case("letters", saved(with_some(with_some(BYTES % 220, 255, np.s_[4:9, 4:9]), 250, (0, 0, 0)))),
             Case("mask", saved((MASK * 255).astype("uint8"))),
             Case("label-map", saved(np.clip(wide() / 100 + 100, 0, 255).astype("uint8"), "case_seg.nii.gz")),

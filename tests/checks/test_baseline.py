@@ -50,6 +50,7 @@ SAME = [
     ("at -12.5e-3", "at -12.4e-3"),
     ("3 labels of 10 voxels", "3 labels of 10 voxels"),
     ("dtype is int16, version 1.2.840.113", "dtype is int16, version 1.2.840.113"),
+    ("holds the same values as ./a/b/c 1.nii @2", "holds the same values as /data/a/b/c 1.nii @2"),
 ]
 NEW = [
     ("sform and qform are 7.2 mm apart", "sform and qform are 9.2 mm apart"),
@@ -60,6 +61,8 @@ NEW = [
     ("dtype is int16", "dtype is int32"),
     ("series 1.2.840.113", "series 1.2.840.114"),
     ("1 mm", "1 voxels"),
+    ("holds the same values as a/b.nii", "holds the same values as a/c.nii"),
+    ("the unit is 1 rad/s", "the unit is 1 s"),
 ]
 
 
@@ -118,6 +121,12 @@ def test_paths_count_from_the_folder_of_the_file(folder: Path, monkeypatch: pyte
     again = Baseline.read("known.json")
     names = ["../data/a.nii", str(folder / "data" / "b.nii"), "c.nii", "-", "https://host/d.nii", "../e\udcff\n.nii"]
     assert all(again.knows(finding(path=path)) for path in names)
+
+
+def test_no_secret_of_a_url_is_kept(folder: Path) -> None:
+    entries = known(finding(path="https://me:secret@host/a.nii?signature=1"))
+    assert [entry.path for entry in entries.entries] == ["https://host/a.nii"]
+    assert entries.knows(finding(path="https://host/a.nii?signature=2"))
 
 
 def test_what_is_outdated(folder: Path, config: Config) -> None:

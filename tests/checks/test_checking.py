@@ -54,7 +54,16 @@ def test_several_jobs_say_the_same_in_the_same_order(tree: Path) -> None:
     assert [Path(each.path).parent.name for each in alone[:40]] == [f"sub-{n:02d}" for n in range(40)]
     broken = [Path(each.path).parent.name for each in alone[:40] if each.findings]
     assert broken == ["sub-03", "sub-10", "sub-11", "sub-17", "sub-24", "sub-31", "sub-38"]
-    assert "no such file" in alone[40].message and alone[41].findings
+    assert "no such file" in alone[40].message
+
+
+def test_an_image_that_is_named_twice_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sub").mkdir()
+    save(tmp_path / "sub" / "a.nii").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    for jobs in (1, 2):
+        told = checked("sub/a.nii", ".", "sub//a.nii", "./sub", "gone.nii", "gone.nii", jobs=jobs, select=("F",))
+        assert [(each.path, len(each.findings)) for each in told] == [("sub/a.nii", 1), ("gone.nii", 0)]
 
 
 def test_what_a_file_holds_is_a_finding_and_what_nobody_can_look_at_is_not(tmp_path: Path) -> None:
@@ -64,6 +73,12 @@ def test_what_a_file_holds_is_a_finding_and_what_nobody_can_look_at_is_not(tmp_p
     assert [each.severity for each in text.findings] == ["error"] and not text.message
     assert not empty.findings and "no images" in empty.message
     assert not gone.findings and gone.message.endswith("no such file")
+
+
+def test_what_was_asked_for_is_no_fault_of_a_file(tmp_path: Path) -> None:
+    wanted = Checking(config=load_config(Wishes(isolated=True)), reading=Reading(series="7"))
+    (told,) = check_paths([str(save(tmp_path / "a.nii"))], wanted)
+    assert not told.findings and "leave out --series" in told.message
 
 
 def test_header_rules_read_no_voxels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,3 +191,12 @@ def test_one_subject_may_be_examined_alone(tmp_path: Path) -> None:
     (subject,) = subjects_of(str(path), settings, Reading())
     assert [each.code for each in examine(subject) if each.severity == "error"]
     assert subject.unreadable is not None
+
+
+def test_the_working_folder_may_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "a.nii")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    (told,) = checked(path)
+    assert not told.message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -383,8 +384,15 @@ def test_what_is_excluded_is_not_looked_at_even_if_it_is_named(folder: Path) -> 
         (folder / name).write_bytes(write(name)(folder).read_bytes()[:-7])
     config = load("[check]\nexclude = ['bad.*']")
     for paths in (["."], ["good.nii", "bad.nii"]):
-        looked = [checked.path for checked in check_paths(paths, Checking(config=config)) if checked.path]
-        assert [Path(path).name for path in looked] == ["good.nii"]
+        told = {Path(each.path).name: each for each in check_paths(paths, Checking(config=config)) if each.path}
+        assert [name for name, each in told.items() if not each.excluded] == ["good.nii"]
+        assert told["good.nii"].findings and not told["bad.nii"].findings
+
+
+def test_a_config_that_was_changed_is_worked_out_anew() -> None:
+    one = load("[check]\nselect = ['V']")
+    assert one.settings_for("a.nii").codes and not one.settings_for("a.nii").header_only
+    assert replace(one, header_only=True).settings_for("a.nii").header_only
 
 
 def test_pairs_and_the_rest() -> None:

@@ -40,7 +40,9 @@ def test_no_rule_about_headers_reads_voxels() -> None:
 @pytest.mark.parametrize(("code", "case"), FAULTS)
 def test_messages_are_one_plain_sentence(code: str, case: Case, tmp_path: Path) -> None:
     path = case.make(tmp_path)
-    for found in findings(path):
+    told = findings(path)
+    assert told
+    for found in told:
         assert found.message.isascii() and found.message.isprintable()
         assert not found.message.endswith(".")
         assert str(tmp_path) not in found.message

@@ -12,8 +12,8 @@ import pytest
 from medimg_cli.backends import ArrayBackend
 from medimg_cli.checks import islands
 from medimg_cli.checks.config import Settings
+from medimg_cli.checks.file_names import named_labels
 from medimg_cli.checks.islands import IslandFacts, Islands
-from medimg_cli.checks.label_names import named_labels
 from medimg_cli.labels import LabelTable
 from medimg_cli.statistics.labelled import label_facts
 from tests.checks.gathering import ORDERS, SIZES, gathered, stored, subject_of

@@ -13,8 +13,8 @@ import pytest
 from medimg_cli.checks.checking import Checking, check_paths
 from medimg_cli.checks.config import Settings, Wishes
 from medimg_cli.checks.configuring import load_config
-from medimg_cli.checks.mirrored import Thumbnails, subject_of
-from medimg_cli.checks.outliers import kind_of
+from medimg_cli.checks.file_names import kind_of, subject_of
+from medimg_cli.checks.mirrored import Thumbnails
 from medimg_cli.checks.rule import Finding
 from medimg_cli.checks.subject import Subject
 from medimg_cli.expanding import expand
@@ -182,3 +182,17 @@ def test_odd_images_of_unknown_orientation(tmp_path: Path) -> None:
     save(tmp_path / "b.nii", ramp(), OBLIQUE)
     assert [Path(each.path).name for each in findings(tmp_path, code="S103")] == []
     assert {each.code for each in findings(tmp_path, code="S")} <= {"S101", "S102"}
+
+
+def test_how_often_values_occur_tells_images_apart_before_anything_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array = np.arange(1, 61, dtype="int16").reshape(3, 4, 5)
+    other = array.copy()
+    other[1, 2, 3] = 2  # the same range and as many values that are not 0
+    for name, values in (("a.nii", array), ("b.nii", other), ("c.nii.gz", array[::-1].astype("uint8"))):
+        nib.save(nib.Nifti1Image(values, np.diag([1, 2, 3, 1])), tmp_path / name)
+    read = []
+    monkeypatch.setattr("medimg_cli.checks.duplicates._digest", lambda profile: read.append(Path(profile.path).name))
+    findings(tmp_path, code="S106")
+    assert read == ["a.nii", "c.nii.gz"]

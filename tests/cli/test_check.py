@@ -64,6 +64,8 @@ def test_findings_are_saved_beside_what_is_printed(medimg: Run, images: Path) ->
     assert "<failure" in Path("a.xml").read_text() and "cut.nii.gz: F" in Path("a.txt").read_text()
     assert medimg("check", "--save", "a.sarif", "good.nii.gz").code == 0  # its own kind may be replaced
     assert json.loads(Path("a.sarif").read_text())["runs"][0]["results"] == []
+    for name in ("a.sarif", "a.xml", "a.txt", "a.json", "a.jsonl"):
+        assert [medimg("check", "--save", name, where).code for where in (".", ".", "good.nii.gz", ".")] == [1, 1, 0, 1]
 
 
 def test_nothing_else_is_replaced_by_findings(medimg: Run, images: Path) -> None:
@@ -71,9 +73,19 @@ def test_nothing_else_is_replaced_by_findings(medimg: Run, images: Path) -> None
     done = medimg("check", "--save", "sidecar.json", ".")
     assert done.code == 2 and "something else" in done.err and done.out == ""
     assert Path("sidecar.json").read_text() == '{"RepetitionTime": 2}'
+    for name, text in {
+        "facts.json": medimg("info", "--json", "good.nii.gz").out,
+        "known.json": '{\n  "schema": "medimg.baseline/1",\n  "findings": []\n}\n',
+        "other.xml": "<project><name>medimg</name></project>",
+        "other.sarif": '{"version": "2.1.0", "about": "medimg"}',
+        "notes.txt": "what medimg check said",
+    }.items():
+        Path(name).write_text(text)
+        assert medimg("check", "--save", name, "good.nii.gz").code == 2
+        assert Path(name).read_text() == text
     assert medimg("check", "--save", "a.pdf", ".").code == 2
     unwritable = medimg("check", "--save", "no/such/folder/a.json", ".")
-    assert unwritable.code == 2 and unwritable.err.count("\n") <= 2
+    assert unwritable.code == 2 and unwritable.err.count("\n") == 1 and unwritable.out == "", "before anything is read"
 
 
 def test_statistics_count_by_rule(medimg: Run, images: Path) -> None:
@@ -84,6 +96,13 @@ def test_statistics_count_by_rule(medimg: Run, images: Path) -> None:
     counted = json.loads(medimg("check", "--statistics", "--json", "--select", "V001", ".").out)
     assert counted == [{"code": "V001", "severity": "warning", "rule": "nan", "findings": 1, "files": 1}]
     assert medimg("check", "--statistics", "--format", "sarif", ".").code == 2
+
+
+def test_a_pattern_that_matches_no_image_is_told(medimg: Run, images: Path) -> None:
+    done = medimg("check", "--pair", "image/*.nii.gz", "labels/{name}", ".")
+    assert "no image matches 'image/*.nii.gz'" in done.err
+    assert "no image matches" not in medimg("check", "--pair", "*.nii.gz", "labels/{name}", ".").err
+    assert "no image matches" not in medimg("check", "--pair", "image/*.nii.gz", "labels/{name}", "good.nii.gz").err
 
 
 def test_a_rule_is_explained(medimg: Run) -> None:
@@ -119,7 +138,7 @@ def test_a_baseline_hides_what_it_knows(medimg: Run, images: Path) -> None:
     made = medimg("check", "--baseline", "known.json", "--update-baseline", ".")
     assert made.code == 0 and Path("known.json").exists()
     again = medimg("check", "--baseline", "known.json", ".")
-    assert again.code == 0 and again.out == ""
+    assert again.code == 0 and again.out == "" and "nothing new; " in again.err and " known" in again.err
     Path("new.nii.gz").write_bytes(Path("cut.nii.gz").read_bytes())
     worse = medimg("check", "--baseline", "known.json", ".")
     assert worse.code == 1 and {line.split(":")[0] for line in worse.out.splitlines()} <= {"./new.nii.gz", "new.nii.gz"}
@@ -130,9 +149,11 @@ def test_headers_are_mended(medimg: Run, images: Path) -> None:
     content = bytearray(Path("odd.nii").read_bytes())
     content[72:74] = (32).to_bytes(2, "little")  # bitpix of a 16-bit type
     Path("odd.nii").write_bytes(content)
+    found = medimg("check", "--select", "H", "--baseline", "known.json", "--update-baseline", "odd.nii")
+    assert found.out == "" and "--fix" not in found.err
     found = medimg("check", "--select", "H", "odd.nii")
     assert "--fix" in found.err
-    done = medimg("check", "--select", "H", "--fix", "odd.nii")
+    done = medimg("check", "--select", "H", "--baseline", "known.json", "--fix", "odd.nii")  # told, though it is known
     assert "(mended)" in done.out and "1 mended" in done.err
     content[72:74] = (16).to_bytes(2, "little")
     assert Path("odd.nii").read_bytes() == content

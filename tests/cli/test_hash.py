@@ -161,7 +161,6 @@ def test_names_are_never_echoed_raw(medimg: Run, images: Path) -> None:
         ["--verify", "m.jsonl", "--voxels"],
         ["--verify", "m.jsonl", "--canonical"],
         ["--verify", "m.jsonl", "--force"],
-        ["--verify", "m.jsonl", "--series", "@1"],
         ["--verify", "none.jsonl"],
         ["--verify", "a.nii.gz"],
         ["--manifest", "dicom/m.jsonl", "a.nrrd"],
@@ -221,6 +220,18 @@ def test_manifest_of_what_can_be_read(medimg: Run, images: Path) -> None:
     result = medimg("hash", "--manifest", "m.jsonl")
     assert result.code == 2 and "m.jsonl: 6 images, 1 left out that failed" in result.err
     assert medimg("hash", "--verify", "m.jsonl").code == 1, "text.nii is new"
+
+
+def test_manifest_of_one_series(medimg: Run, images: Path) -> None:
+    other = mi.Image(np.zeros((1, 5, 4, 3), "int16"), affine=AFFINES["straight"])
+    other.save_dicom("other", metadata={"SeriesNumber": 7})
+    for number, file in enumerate(sorted(Path("other").iterdir())):
+        file.rename(f"dicom/other{number}.dcm")
+    assert medimg("hash", "--manifest", "m.jsonl", "--series", "7", "dicom").code == 0
+    assert medimg("hash", "--verify", "m.jsonl", "--series", "7", "dicom").code == 0
+    assert medimg("hash", "--verify", "m.jsonl", "dicom").out.splitlines()[1].startswith("new")
+    assert medimg("hash", "--force", "--manifest", "m.jsonl", "dicom").code == 0
+    assert medimg("hash", "--verify", "m.jsonl", "--series", "7", "dicom").code == 0
 
 
 def test_verify_takes_canonical_from_the_manifest(medimg: Run, images: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from medimg_cli.cli import render
-from medimg_cli.cli.render import FORMS, Column, Console, emit, emit_fields, escape, progress, value_text
+from medimg_cli.cli.render import FORMS, Column, Console, emit, emit_fields, escape, progress, value_text, write
 from medimg_cli.errors import UsageError
 
 RECORDS: list[dict[str, Any]] = [
@@ -183,3 +183,17 @@ def test_progress_is_drawn_only_where_a_person_looks(monkeypatch: pytest.MonkeyP
     assert "1/3" in drawn["terminal"] and "said meanwhile" in drawn["terminal"]
     assert drawn["pipe"] == "medimg: said meanwhile\n"
     assert "1/1" not in drawn["one"] and "1/3" not in drawn["quiet"]
+
+
+def test_results_stay_out_of_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "a finding of many words, " * 20
+    for results in (io.StringIO(), Terminal()):
+        drawn = Terminal()
+        monkeypatch.setattr(sys, "stderr", drawn)
+        monkeypatch.setattr(sys, "stdout", results)
+        with progress(Console(), 3) as bar:
+            bar.advance()
+            write(sys.stdout, line + "\n")
+        to_file = not results.isatty()
+        assert results.getvalue() == (line + "\n" if to_file else "")
+        assert (line in drawn.getvalue()) != to_file, "above the bar, and whole"

@@ -172,6 +172,18 @@ def test_new_files_follow_the_umask(tmp_path: Path, way: str) -> None:
     assert (tmp_path / "x.nii").stat().st_mode & 0o7777 == 0o640
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_owner_and_group_stay(tmp_path: Path) -> None:
+    path = tmp_path / "x.nii"
+    path.write_bytes(b"old")
+    os.chown(path, 1234, 2345)
+    path.chmod(0o2640)
+    with AtomicGroup(force=True) as group:
+        group.create(str(path)).write(b"new")
+    about = path.stat()
+    assert (about.st_uid, about.st_gid, about.st_mode & 0o7777) == (1234, 2345, 0o2640)
+
+
 def test_a_symbolic_link_stays_one(tmp_path: Path, way: str) -> None:
     (tmp_path / "store").mkdir()
     put(tmp_path / "store" / "real.nii", b"old file")

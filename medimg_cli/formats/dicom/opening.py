@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from medimg_cli.backends import Backend
+from medimg_cli.backends import Backend, shortage
 from medimg_cli.dtypes import scaled_dtype
 from medimg_cli.errors import UnsupportedError
 from medimg_cli.formats.dicom.bids import Fields
@@ -106,7 +106,7 @@ def image_of(series: Series, notes: Sequence[str] = ()) -> Backend:
         backend: Any = open_segmentation(series.files[0])
     else:
         backend = _image(series.stack)
-    problem = backend.shortage() if hasattr(backend, "shortage") else None
+    problem = shortage(backend)
     size = sum(file.source.size or 0 for file in series.files)
     header = backend.header.replace(format="dicom", file_bytes=size)
     said = [*notes, *header.warnings, *([problem] if problem else [])]

@@ -8,7 +8,7 @@ from pathlib import Path
 import bench
 
 FILES = 1000
-MANY = 240
+MANY = 400
 
 
 def figures(head: Path, work: Path, runs: int) -> Iterator[bench.Row]:

@@ -451,8 +451,8 @@ def run_tasks(
 
 
 def in_chunks(paths: Sequence[str], jobs: int) -> list[Task]:
-    """Return tasks without output, a few paths each: enough of them for all jobs, and little said between processes."""
-    size = max(1, min(_CHUNK, len(paths) // (4 * jobs)))
+    """Return tasks without output, a few paths each: jobs end at nearly the same time, and processes say little."""
+    size = max(1, min(_CHUNK, len(paths) // (16 * jobs)))
     chunks = (paths[start : start + size] for start in range(0, len(paths), size))
     return [Task(first, "", others=tuple(others)) for first, *others in chunks]
 

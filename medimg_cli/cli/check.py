@@ -63,7 +63,7 @@ def check(
         medimg check scan.nii.gz
         medimg check --header-only --jobs 0 study/
         medimg check study/ --pair 'images/*.nii.gz' 'labels/{name}'
-        medimg check study/ --expect 'spacing <= 1.0' --expect 'orientation = RAS'
+        medimg check study/ --expect 'spacing <= 1.0' --expect 'dtype = int16'
         medimg check --format github --save check.sarif --error-on warning data/
         medimg check --explain H001
     """

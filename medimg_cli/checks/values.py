@@ -10,6 +10,7 @@ from medimg_cli.checks.phrases import among, number, place, placed
 from medimg_cli.checks.rule import Found, Rule
 from medimg_cli.checks.slices import SliceFacts, Slices, Spot
 from medimg_cli.checks.subject import Subject
+from medimg_cli.checks.tails import Tails
 from medimg_cli.dtypes import ITEMSIZE, integer_range, is_float, is_integer
 from medimg_cli.statistics.recognition import FEW
 from medimg_cli.text import counted
@@ -93,6 +94,17 @@ def _copied_volumes(subject: Subject) -> Iterator[Found]:
         what = _volumes_of(facts, facts.copied_volumes).removesuffix(" holds").removesuffix(" hold")
         is_copy = "is an exact copy" if len(facts.copied_volumes) == 1 else "are exact copies"
         yield Found(f"{what} {is_copy} of the one before")
+
+
+def _cut_off(subject: Subject) -> Iterator[Found]:
+    tail = subject.gathered.get(Tails)
+    if tail is not None:
+        volume = f" of volume {tail.volume}" if subject.header.channels > 1 else ""
+        where = f"{'ijk'[tail.axis]} = {tail.slice}{volume}"
+        zeros = f"only zeros follow, in {counted(tail.blank, 'slice')}"
+        yield Found(
+            f"slice {where} ends in the middle, and {zeros}", **_middle(subject, Spot(tail.axis, 1, 0, tail.slice))
+        )
 
 
 def _slices_of(subject: Subject, spot: Spot) -> str:
@@ -331,5 +343,19 @@ RULES = (
         remedy="`medimg convert --dtype` to the type named, in a format that has it: it refuses if a value would "
         "change.",
         gathers=(Numbers,),
+    ),
+    Rule(
+        "V012",
+        "cut-off-and-filled",
+        "warning",
+        _cut_off,
+        "No scan ends in the middle of a slice.",
+        why="Some readers take a file that is cut off for whole and fill it up with zeros; whatever they write then "
+        "looks sound. The last slice with content is like the one before up to a line, and zeros follow. A scan with "
+        "background of zeros may be cut off where nobody can tell.",
+        example="A truncated scan that was converted to another format by a program that did not notice.",
+        remedy="Get the scan again from where it came, and check that file: `medimg check` finds what is cut off. "
+        "`medimg plot` shows the slice.",
+        gathers=(Tails,),
     ),
 )

@@ -28,6 +28,26 @@ def fractions(shape: tuple[int, ...] = SHAPE, dtype: str = "float32") -> Any:
     return np.random.default_rng(1).normal(100, 20, shape).astype(dtype)
 
 
+def filled_up(array: Any, share: float) -> Any:
+    """Return numbers of which only the first share of bytes is there, in the order of the file; zeros follow."""
+    flat = array.copy(order="F").reshape(-1, order="F")
+    flat[int(share * len(flat)) :] = 0
+    return flat.reshape(array.shape, order="F")
+
+
+def ball(size: int) -> Any:
+    """Return a ball with zeros around it, nearer to one end: slices grow smaller until they are blank."""
+    axes = np.meshgrid(*3 * [np.arange(size)], indexing="ij")
+    apart = sum((axis - center) ** 2 for axis, center in zip(axes, (12, 12, 7), strict=True))
+    return np.where(apart < 10**2, noise((size, size, size)), 0).astype("int16")
+
+
+def tilted(shape: tuple[int, int, int]) -> Any:
+    """Return a scan on a grid that leaves it through a tilted plane."""
+    _, j, k = np.meshgrid(*map(np.arange, shape), indexing="ij")
+    return np.where(k < 20 - j / 8, noise(shape), 0).astype("int16")
+
+
 def saved(array: Any, name: str = "scan.nii.gz") -> Make:
     """Return what writes numbers as NIfTI below a folder."""
 
@@ -180,6 +200,19 @@ PLANTED = {
             Case("one-voxel-differs", saved(with_some(without(SERIES, 3, 6), 1, (3, 3, 3, 6)))),
             Case("part-of-a-vector", by_itk(without(noise((*SHAPE, 3), "float32"), 3, 1), "field.nrrd", vector=True)),
             Case("all", saved(np.zeros((6, 5, 4, 7), "int16"))),
+        ),
+    ),
+    "V012": Planted(
+        faults=(
+            Case("of-a-file", saved(filled_up(noise((20, 24, 30)), 0.61)), "slice k = 18 ends in the middle, and only"),
+            Case("of-a-series", saved(filled_up(noise((9, 20, 10, 4), "float32"), 0.83)), "k = 3 of volume 3"),
+            Case("of-mha", by_itk(filled_up(fractions((18, 20, 16)), 0.72), "scan.mha"), "4 slices"),
+        ),
+        near=(
+            Case("background", saved(ball(24))),
+            Case("padded", saved(np.pad(noise((20, 24, 20)), ((0, 0), (0, 0), (0, 6))))),
+            Case("tilted", saved(tilted((20, 40, 24)))),
+            Case("few-slices", saved(filled_up(noise((20, 24, 5)), 0.5))),
         ),
     ),
     "V006": Planted(

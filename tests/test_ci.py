@@ -354,7 +354,8 @@ def test_the_action_installs_itself_and_checks(
     assert code == 2 and outputs["exit-code"] == "2"
 
     code, said, _ = fresh.step("Install medimg", {"version": "0.0.1", "extras": "zst,minc"})
-    assert code == 1 and "medimg-cli==0.0.1" in said, "nothing can be had without an index"
+    named = re.search(r"medimg-cli(\[minc,zst\])?==0\.0\.1", said)  # versions of pip differ in whether they name extras
+    assert code == 1 and named, "nothing can be had without an index"
 
 
 HOSTILE = 'it\'s "odd" $(touch pwned) `touch pwned` ; touch pwned & * {a,b} \\ %'

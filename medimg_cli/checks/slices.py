@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from medimg_cli.header import Header
     from medimg_cli.storage.stored import Region
 
-__all__ = ["SliceFacts", "Slices", "Spot"]
+__all__ = ["SliceFacts", "Slices", "Spot", "volumes_of"]
 
 #: Slices of all volumes and axes that are told apart at most, of 50 bytes each.
 _MOST_SLICES = 1 << 20
@@ -76,16 +76,15 @@ class Slices:
     def __init__(self, subject: Subject) -> None:
         import numpy as np
 
-        from medimg_cli.statistics.blocks import streaming_layout
+        from medimg_cli.statistics.blocks import streamed_axes, streaming_layout
 
         assert subject.backend is not None
         header = subject.header
         self._shape = header.shape
-        self._volumes = _volumes(header)
+        self._volumes = volumes_of(header)
         self._share = subject.settings.limit("content-share")
         layout = streaming_layout(subject.backend)
-        thick = [axis for axis in (1, 2, 3) if header.shape[axis] > 1] or [1]
-        self._order = sorted(thick, key=lambda axis: abs(layout.strides[axis - 1]))  # fastest first
+        self._order = [axis for axis in streamed_axes(layout) if header.shape[axis] > 1] or [1]
         channel = min((abs(stride) for _, stride in layout.merged_channels()), default=0)
         self._apart = self._volumes > 1 or channel > abs(layout.strides[self._order[-1] - 1])
         self._planes = [_Planes(self._volumes) for _ in range(3)]
@@ -154,7 +153,8 @@ class Slices:
         )
 
 
-def _volumes(header: Header) -> int:
+def volumes_of(header: Header) -> int:
+    """Return how many volumes an image has: its channels, but for parts of colours and vectors."""
     return prod(size for kind, size in header.channel_axes() if kind not in _PARTS)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from medimg_cli.checks.slices import volumes_of
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -47,7 +49,7 @@ class Tails:
 
         header = subject.header
         self._fast, self._mid, self._slow = _axes(subject)
-        self._apart = header.channels if _steps(subject) else 1
+        self._apart = header.channels if volumes_of(header) == header.channels else 1  # else parts of one voxel
         self._lines = np.zeros((self._apart, header.shape[self._slow], header.shape[self._mid]), bool)
 
     @staticmethod
@@ -81,17 +83,10 @@ class Tails:
 
 def _axes(subject: Subject) -> tuple[int, int, int]:
     """Return the spatial axes as the file steps through them, fastest first: 1, 2, 3 for I, J, K."""
-    from medimg_cli.statistics.blocks import streaming_layout
+    from medimg_cli.statistics.blocks import streamed_axes, streaming_layout
 
     assert subject.backend is not None
-    strides = streaming_layout(subject.backend).strides
-    fast, mid, slow = sorted((1, 2, 3), key=lambda axis: abs(strides[axis - 1]))
-    return fast, mid, slow
-
-
-def _steps(subject: Subject) -> bool:
-    """Tell whether channels are volumes behind one another."""
-    return not any(kind in ("rgb", "vector") for kind, _ in subject.header.channel_axes())
+    return streamed_axes(streaming_layout(subject.backend))
 
 
 def _is_cut(before: Any, full: Any, last: Any) -> bool:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from medimg_cli.backends import Backend
     from medimg_cli.storage.stored import Region
 
-__all__ = ["streaming_layout", "value_blocks", "value_boxes"]
+__all__ = ["streamed_axes", "streaming_layout", "value_blocks", "value_boxes"]
 
 #: Bytes of one block: what is computed from it takes several times as much.
 _BLOCK = 1 << 22
@@ -46,6 +46,16 @@ def streaming_layout(backend: Backend, dtype: str | None = None) -> Layout:
     if base is not None and base.header.shape == shape and not hasattr(backend, "axes"):
         return streaming_layout(base, dtype)
     return Layout.packed(shape, dtype)
+
+
+def streamed_axes(layout: Layout) -> tuple[int, int, int]:
+    """Return the spatial axes of (C, I, J, K), 1 to 3, as values of a layout step through them, fastest first.
+
+    >>> streamed_axes(Layout.packed((1, 4, 3, 2), "uint8"))
+    (1, 2, 3)
+    """
+    fast, mid, slow = sorted((1, 2, 3), key=lambda axis: abs(layout.strides[axis - 1]))
+    return fast, mid, slow
 
 
 def value_blocks(

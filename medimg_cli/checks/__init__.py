@@ -18,8 +18,8 @@ What rules look at:
 - :mod:`~medimg_cli.checks.identity_words`: words that tell who somebody is.
 - :mod:`~medimg_cli.checks.clues`: where in an image such words may stand.
 - :mod:`~medimg_cli.checks.subject`: one image under examination, and what is kept of it for its data set.
-- :mod:`~medimg_cli.checks.numbers`, :mod:`~medimg_cli.checks.slices`, :mod:`~medimg_cli.checks.islands`,
-  :mod:`~medimg_cli.checks.tails`: what is gathered in the one pass over voxels.
+- :mod:`~medimg_cli.checks.numbers`, :mod:`~medimg_cli.checks.tails`, :mod:`~medimg_cli.checks.slices`,
+  :mod:`~medimg_cli.checks.islands`: what is gathered in the one pass over voxels.
 - :mod:`~medimg_cli.checks.pairing`: which label map belongs to which image.
 - :mod:`~medimg_cli.checks.outliers`, :mod:`~medimg_cli.checks.duplicates`, :mod:`~medimg_cli.checks.mirrored`: images
   that are unlike others of their kind, like others of another name, or unlike others of their subject.

@@ -7,6 +7,8 @@ from itertools import pairwise
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from medimg_cli.checks.tails import Tail, Tails
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from medimg_cli.header import Header
     from medimg_cli.storage.stored import Region
 
-__all__ = ["SliceFacts", "Slices", "Spot", "volumes_of"]
+__all__ = ["SliceFacts", "Slices", "Spot"]
 
 #: Slices of all volumes and axes that are told apart at most, of 50 bytes each.
 _MOST_SLICES = 1 << 20
@@ -58,6 +60,8 @@ class SliceFacts:
         file steps through last.
     blank_volumes, copied_volumes : tuple of int
         Volumes of one value, where others hold more; volumes that are copies of the one before, of more than one value.
+    tail : Tail or None
+        Where the scan ends in the middle of a slice, and only zeros follow.
     """
 
     volumes: int = 1
@@ -65,6 +69,7 @@ class SliceFacts:
     copies: Spot | None = None
     blank_volumes: tuple[int, ...] = ()
     copied_volumes: tuple[int, ...] = ()
+    tail: Tail | None = None
 
 
 class Slices:
@@ -81,10 +86,13 @@ class Slices:
         assert subject.backend is not None
         header = subject.header
         self._shape = header.shape
-        self._volumes = volumes_of(header)
+        self._volumes = _volumes(header)
         self._share = subject.settings.limit("content-share")
         layout = streaming_layout(subject.backend)
-        self._order = [axis for axis in streamed_axes(layout) if header.shape[axis] > 1] or [1]
+        axes = streamed_axes(layout)
+        self._order = [axis for axis in axes if header.shape[axis] > 1] or [1]  # fastest first
+        by_volume = self._volumes == header.channels
+        self._tails = Tails(header.shape, axes, by_volume=by_volume) if Tails.fit(header.shape, axes) else None
         channel = min((abs(stride) for _, stride in layout.merged_channels()), default=0)
         self._apart = self._volumes > 1 or channel > abs(layout.strides[self._order[-1] - 1])
         self._planes = [_Planes(self._volumes) for _ in range(3)]
@@ -106,11 +114,13 @@ class Slices:
         across = max((axis for axis in (1, 2, 3) if axis != fast), key=lambda axis: (box.shape[axis], axis == slow))
         rows = np.concatenate([np.asarray(region[0]) + part * self._shape[0] for part in range(1 + is_complex)])
         for line, axes in ((fast, [axis for axis in (1, 2, 3) if axis != fast]), (across, [fast])):
-            low = box.min(axis=line, keepdims=True)
+            low = stored_low = box.min(axis=line, keepdims=True)
             if low.dtype.kind == "f" and np.isnan(low).any():
                 box = np.where(np.isnan(box), box.dtype.type(0), box)
                 low = box.min(axis=line, keepdims=True)
             high = box.max(axis=line, keepdims=True)
+            if line == fast and self._tails is not None:
+                self._tails.add(region, stored_low, high)
             for axis in axes:
                 shape = ((1 + is_complex) * self._shape[0], self._shape[axis])
                 self._planes[axis - 1].add(shape, np.ix_(rows, np.asarray(region[axis])), low, high, axis)
@@ -150,11 +160,11 @@ class Slices:
             copies=_first(slow, np.pad(same_slices, ((0, 0), (1, 0)))) if solid else None,
             blank_volumes=() if uniform.all() else tuple(np.flatnonzero(uniform).tolist()),
             copied_volumes=tuple((np.flatnonzero(same_volumes & ~uniform[1:]) + 1).tolist()),
+            tail=None if self._tails is None else self._tails.result(),
         )
 
 
-def volumes_of(header: Header) -> int:
-    """Return how many volumes an image has: its channels, but for parts of colours and vectors."""
+def _volumes(header: Header) -> int:
     return prod(size for kind, size in header.channel_axes() if kind not in _PARTS)
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-from medimg_cli.checks.slices import volumes_of
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from medimg_cli.checks.subject import Subject
     from medimg_cli.storage.stored import Region
 
 __all__ = ["Tail", "Tails"]
@@ -42,32 +40,43 @@ class Tail(NamedTuple):
 
 
 class Tails:
-    """Gathers which lines of stored numbers hold anything but 0; its result is a `Tail`, or None."""
+    """Which lines of stored numbers along the fastest axis hold anything but 0.
 
-    def __init__(self, subject: Subject) -> None:
+    Parameters
+    ----------
+    shape : (C, I, J, K)
+    axes : three int
+        1 to 3 for I, J, K, as the file steps through them, fastest first.
+    by_volume : bool
+        Whether channels are volumes behind one another, not parts of a voxel.
+    """
+
+    def __init__(self, shape: Sequence[int], axes: Sequence[int], *, by_volume: bool) -> None:
         import numpy as np
 
-        header = subject.header
-        self._fast, self._mid, self._slow = _axes(subject)
-        self._apart = header.channels if volumes_of(header) == header.channels else 1  # else parts of one voxel
-        self._lines = np.zeros((self._apart, header.shape[self._slow], header.shape[self._mid]), bool)
+        self._fast, self._mid, self._slow = axes
+        self._volumes = shape[0] if by_volume else 1
+        self._lines = np.zeros((self._volumes, shape[self._slow], shape[self._mid]), bool)
 
     @staticmethod
-    def wants(subject: Subject) -> bool:
-        shape = subject.header.shape
-        if subject.is_labels or min(shape[1:]) < 2:
-            return False
-        _, mid, slow = _axes(subject)
-        return shape[mid] >= _LEAST_LINES and shape[slow] >= _LEAST_SLICES
+    def fit(shape: Sequence[int], axes: Sequence[int]) -> bool:
+        """Tell whether there are slices and lines enough to tell."""
+        return min(shape[1:]) > 1 and shape[axes[1]] >= _LEAST_LINES and shape[axes[2]] >= _LEAST_SLICES
 
-    def add(self, region: Region, box: np.ndarray[Any, Any]) -> None:
-        held = (box.max(axis=self._fast) != 0) | (box.min(axis=self._fast) != 0)  # NaN is something, too
+    def add(self, region: Region, low: np.ndarray[Any, Any], high: np.ndarray[Any, Any]) -> None:
+        """Take in the range of each line of a region: (C, I, J, K), of size 1 along the fastest axis.
+
+        Of complex numbers both parts come, one behind the other along C. NaN is something, too.
+        """
+        held = ((low != 0) | (high != 0)).squeeze(self._fast)
+        held = held.reshape(-1, len(region[0]), *held.shape[1:]).any(axis=0)
         lines = held if self._slow < self._mid else held.transpose(0, 2, 1)
         places = [slice(min(span), max(span) + 1) for span in (region[self._slow], region[self._mid])]
-        channels = slice(region[0].start, region[0].stop) if self._apart > 1 else slice(0, 1)
-        self._lines[(channels, *places)] |= lines if self._apart > 1 else lines.any(axis=0, keepdims=True)
+        channels = slice(region[0].start, region[0].stop) if self._volumes > 1 else slice(0, 1)
+        self._lines[(channels, *places)] |= lines if self._volumes > 1 else lines.any(axis=0, keepdims=True)
 
     def result(self) -> Tail | None:
+        """Return where a scan ends that was cut off; None where nothing looks like it."""
         import numpy as np
 
         slices = self._lines.reshape(-1, self._lines.shape[2])
@@ -79,14 +88,6 @@ class Tails:
         if not _is_cut(*slices[last - 2 : last + 1]):
             return None
         return Tail(self._slow - 1, *divmod(last, self._lines.shape[1]), blank)
-
-
-def _axes(subject: Subject) -> tuple[int, int, int]:
-    """Return the spatial axes as the file steps through them, fastest first: 1, 2, 3 for I, J, K."""
-    from medimg_cli.statistics.blocks import streamed_axes, streaming_layout
-
-    assert subject.backend is not None
-    return streamed_axes(streaming_layout(subject.backend))
 
 
 def _is_cut(before: Any, full: Any, last: Any) -> bool:

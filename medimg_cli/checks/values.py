@@ -10,7 +10,6 @@ from medimg_cli.checks.phrases import among, number, place, placed
 from medimg_cli.checks.rule import Found, Rule
 from medimg_cli.checks.slices import SliceFacts, Slices, Spot
 from medimg_cli.checks.subject import Subject
-from medimg_cli.checks.tails import Tails
 from medimg_cli.dtypes import ITEMSIZE, integer_range, is_float, is_integer
 from medimg_cli.statistics.recognition import FEW
 from medimg_cli.text import counted
@@ -97,8 +96,9 @@ def _copied_volumes(subject: Subject) -> Iterator[Found]:
 
 
 def _cut_off(subject: Subject) -> Iterator[Found]:
-    tail = subject.gathered.get(Tails)
-    if tail is not None:
+    facts = subject.gathered.get(Slices)
+    if facts is not None and facts.tail is not None:
+        tail = facts.tail
         volume = f" of volume {tail.volume}" if subject.header.channels > 1 else ""
         where = f"{'ijk'[tail.axis]} = {tail.slice}{volume}"
         zeros = f"only zeros follow, in {counted(tail.blank, 'slice')}"
@@ -356,6 +356,6 @@ RULES = (
         example="A truncated scan that was converted to another format by a program that did not notice.",
         remedy="Get the scan again from where it came, and check that file: `medimg check` finds what is cut off. "
         "`medimg plot` shows the slice.",
-        gathers=(Tails,),
+        gathers=(Slices,),
     ),
 )
